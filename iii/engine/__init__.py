@@ -1,0 +1,1 @@
+"""The engine core: registries, invocations, channels, modules.  No sockets in here."""

@@ -1,0 +1,237 @@
+"""Channels: a bounded pipe of frames between one writer and one reader.
+
+A channel is created first and its ends are attached later, each once, by
+whoever shows the key: a worker's WebSocket, or the HTTP module for bodies.
+Frames written before the reader comes are kept, up to ``size`` frames; a full
+channel tells the writer to pause, which becomes TCP back-pressure.
+
+The writer ends *cleanly* (it said goodbye) or not (its connection broke).  The
+reader learns which, so that a truncated stream doesn't look like a whole one.
+A channel is forgotten when both ends are done, or when an end was not taken
+within five minutes.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from iii.engine.clock import Clock, Timer
+from iii.engine.ids import uuid4_text
+
+DEFAULT_SIZE = 64
+MAX_SIZE = 1024
+UNTAKEN_TTL_S = 300.0
+SWEEP_S = 60.0
+
+
+class Writer(Protocol):
+    """The end frames come from."""
+
+    def pause(self) -> None:
+        """The channel is full: stop reading from the source."""
+        ...
+
+    def resume(self) -> None:
+        """There is room again."""
+        ...
+
+    def reader_gone(self) -> None:
+        """Nobody reads any more: drop the source."""
+        ...
+
+
+class Reader(Protocol):
+    """The end frames go to."""
+
+    def deliver(self, payload: bytes, text: bool) -> bool:
+        """Take one frame.  False: no more until ``Channel.drain`` is called."""
+        ...
+
+    def end(self, clean: bool) -> None:
+        """No frame follows.  ``clean``: the writer said so, else it broke off."""
+        ...
+
+
+class Channel:
+    """One pipe.  ``id`` and ``key`` are what a reference to it carries."""
+
+    __slots__ = (
+        "_frames",
+        "_paused",
+        "_ready",
+        "closed",
+        "created",
+        "forget",
+        "id",
+        "key",
+        "reader",
+        "reader_taken",
+        "size",
+        "writer",
+        "writer_clean",
+        "writer_done",
+        "writer_taken",
+    )
+
+    def __init__(self, size: int, created: float, forget: Callable[[Channel], None]) -> None:
+        self.id = uuid4_text()
+        self.key = uuid4_text()
+        self.size = size
+        self.created = created
+        self.forget = forget
+        self.writer: Writer | None = None
+        self.reader: Reader | None = None
+        self.writer_taken = False
+        self.reader_taken = False
+        self.writer_done = False
+        self.writer_clean = True
+        self.closed = False
+        self._frames: deque[tuple[bytes, bool]] | None = None
+        self._ready = False
+        self._paused = False
+
+    def attach_writer(self, writer: Writer) -> bool:
+        """Take the writing end.  False when it is taken or the channel is over."""
+        if self.writer_taken or self.closed:
+            return False
+        self.writer_taken = True
+        self.writer = writer
+        return True
+
+    def attach_reader(self, reader: Reader) -> bool:
+        """Take the reading end.  False when it is taken or the channel is over."""
+        if self.reader_taken or self.closed:
+            return False
+        self.reader_taken = True
+        self.reader = reader
+        self._ready = True
+        self.drain()
+        return True
+
+    def put(self, payload: bytes, text: bool = False) -> None:
+        """Writer: one frame."""
+        if self.closed or self.writer_done:
+            return
+        if self._ready and not self._frames:
+            assert self.reader is not None
+            self._ready = self.reader.deliver(payload, text)
+            return
+        if self._frames is None:
+            self._frames = deque()
+        self._frames.append((payload, text))
+        if len(self._frames) >= self.size and not self._paused and self.writer is not None:
+            self._paused = True
+            self.writer.pause()
+
+    def finish(self, clean: bool = True) -> None:
+        """Writer: no frame follows."""
+        if self.closed or self.writer_done:
+            return
+        self.writer_done = True
+        self.writer_clean = clean
+        self.writer = None
+        if self._ready and not self._frames:
+            self._end_reader()
+
+    def drain(self) -> None:
+        """Reader: ready for more."""
+        if self.closed or self.reader is None:
+            return
+        self._ready = True
+        frames = self._frames
+        while frames and self._ready:
+            payload, text = frames.popleft()
+            self._ready = self.reader.deliver(payload, text)
+            if self.closed:
+                return
+        if self._paused and len(frames or ()) < self.size:
+            self._paused = False
+            if self.writer is not None:
+                self.writer.resume()
+        if self._ready and self.writer_done and not self._frames:
+            self._end_reader()
+
+    def reader_gone(self) -> None:
+        """Reader: its connection ended."""
+        self.reader = None
+        self.close()
+
+    def close(self) -> None:
+        """Both ends: it is over.  A waiting end is told."""
+        if self.closed:
+            return
+        self.closed = True
+        self._frames = None
+        self.forget(self)
+        writer, self.writer = self.writer, None
+        reader, self.reader = self.reader, None
+        if writer is not None:
+            writer.reader_gone()
+        if reader is not None:
+            reader.end(self.writer_done and self.writer_clean)
+
+    def withdraw(self) -> None:
+        """Nobody may attach from now on; an attached end keeps working."""
+        self.forget(self)
+        if not self.writer_taken and not self.reader_taken:
+            self.closed = True
+
+    def _end_reader(self) -> None:
+        self.closed = True
+        self.forget(self)
+        reader, self.reader = self.reader, None
+        if reader is not None:
+            reader.end(self.writer_clean)
+
+
+class Channels:
+    """All channels that somebody may still attach to."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._channels: dict[str, Channel] = {}
+        self._timer: Timer | None = None
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def create(self, size: int | None = None) -> Channel:
+        """A fresh channel that holds up to ``size`` frames (1 to 1024, default 64)."""
+        size = DEFAULT_SIZE if size is None else min(max(size, 1), MAX_SIZE)
+        channel = Channel(size, self._clock.monotonic(), self._forget)
+        self._channels[channel.id] = channel
+        if self._timer is None:
+            self._timer = self._clock.call_later(SWEEP_S, self._sweep)
+        return channel
+
+    def find(self, id: str, key: str) -> Channel | None:
+        """The channel, for who knows its key."""
+        channel = self._channels.get(id)
+        if channel is None or not hmac.compare_digest(channel.key.encode(), key.encode()):
+            return None
+        return channel
+
+    def stop(self) -> None:
+        """End every channel and the sweep."""
+        for channel in list(self._channels.values()):
+            channel.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _forget(self, channel: Channel) -> None:
+        self._channels.pop(channel.id, None)
+
+    def _sweep(self) -> None:
+        self._timer = None
+        oldest = self._clock.monotonic() - UNTAKEN_TTL_S
+        for channel in list(self._channels.values()):
+            if channel.created > oldest:
+                break
+            if not (channel.writer_taken and channel.reader_taken):
+                channel.close()
+        if self._channels:
+            self._timer = self._clock.call_later(SWEEP_S, self._sweep)

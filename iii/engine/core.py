@@ -1,0 +1,230 @@
+"""The engine: its registries, its modules, and the one way to call a function.
+
+Data flows one way: bytes → message → engine → owner, and the result back along
+the same line.  Listeners and modules call in; the engine calls out through
+``Owner.start``, ``Link`` and ``Provider`` and knows no socket and no module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import Logger
+
+from iii.engine.channels import Channels
+from iii.engine.clock import Clock, Timer
+from iii.engine.functions import Functions, Routing
+from iii.engine.ids import uuid4_text
+from iii.engine.invocations import (
+    NULL,
+    STOPPED,
+    Call,
+    Done,
+    ErrorBody,
+    Invocations,
+)
+from iii.engine.triggers import Binding, Triggers
+from iii.engine.turn import Turn
+from iii.engine.workers import Worker, Workers
+from iii.errors import Code, InvocationError
+
+log = Logger()
+
+EXPIRY_SWEEP_S = 60.0
+DEFAULT_INVOCATION_LIMIT_S = 24 * 3600.0
+
+OnTelemetry = Callable[[str, bytes], None]
+
+
+class Engine:
+    """Everything workers and modules share.
+
+    :param reactor: where sockets and timers live
+    :param clock: the only source of time; the reactor's unless a test brings its own
+    :param routing: how calls are spread over the owners of one function
+    :param invocation_limit_s: calls that run longer end with ``invocation_timeout``
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        *,
+        clock: Clock | None = None,
+        routing: Routing = "balance",
+        invocation_limit_s: float = DEFAULT_INVOCATION_LIMIT_S,
+    ) -> None:
+        self.reactor: IReactorCore = reactor
+        self.clock = clock or Clock(reactor)
+        self.turn = Turn(self.clock)
+        self.functions = Functions(routing)
+        self.workers = Workers()
+        self.triggers = Triggers()
+        self.channels = Channels(self.clock)
+        self.invocations = Invocations(self.functions, self.clock, limit_s=invocation_limit_s)
+        self.on_telemetry: OnTelemetry | None = None
+        self.telemetry_dropped = 0
+        self.closing = False
+        self.ready: dict[str, Any] = {}
+        self._expiry: Timer | None = None
+
+    def start(self) -> None:
+        """Begin the periodic upkeep."""
+        self._expiry = self.clock.call_later(EXPIRY_SWEEP_S, self._expire)
+
+    def stop(self) -> None:
+        """End the upkeep and every channel."""
+        if self._expiry is not None and self._expiry.active():
+            self._expiry.cancel()
+        self.channels.stop()
+
+    # Calls -----------------------------------------------------------------------------
+
+    def invoke(
+        self,
+        function_id: str,
+        data: Any = None,
+        *,
+        namespace: str | None = None,
+        metadata: Raw | None = None,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Deferred[Raw | None]:
+        """Call a function and wait for its answer (docs/protocol.md, "Invocations").
+
+        :param data: ``Raw`` JSON, passed on unparsed, or any value msgspec can encode
+        :param timeout_s: after this the Deferred fails with ``invocation_timeout``; the
+            executor is not told
+        :returns: the result as ``Raw`` JSON, or None when the function returned nothing
+        :raises InvocationError: through the Deferred
+        """
+        answer: Deferred[Raw | None] = Deferred()
+        call = Call(
+            uuid4_text(),
+            function_id,
+            _as_raw(data),
+            _settle,
+            answer,
+            traceparent,
+            baggage,
+            metadata,
+            namespace,
+        )
+        self.invocations.start(call)
+        if timeout_s is not None and not answer.called:
+            timer = self.clock.call_later(timeout_s, self._time_out, call, timeout_s)
+            answer.addBoth(_cancel, timer)
+        return answer
+
+    def fire_and_forget(self, function_id: str, data: Any) -> None:
+        """Call a function nobody waits for."""
+        call = Call(uuid4_text(), function_id, _as_raw(data), _log_failure)
+        self.invocations.start(call)
+
+    def start_call(
+        self,
+        binding: Binding,
+        data: Raw,
+        done: Done,
+        requester: Any,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> Call:
+        """Call the function of a trigger; ``done`` is told the outcome."""
+        registration = binding.newest
+        call = Call(
+            uuid4_text(),
+            registration.function_id,
+            data,
+            done,
+            requester,
+            traceparent,
+            baggage,
+            registration.metadata,
+            registration.namespace,
+        )
+        self.invocations.start(call)
+        return call
+
+    def telemetry(self, kind: str, payload: bytes) -> None:
+        """A telemetry frame arrived (``OTLP``, ``MTRC``, ``LOGS``); never stored here."""
+        if self.on_telemetry is None:
+            self.telemetry_dropped += 1
+        else:
+            self.on_telemetry(kind, payload)
+
+    def _time_out(self, call: Call, timeout_s: float) -> None:
+        answer = call.requester
+        self.invocations.abandon(call)
+        if not answer.called:
+            answer.errback(
+                InvocationError(
+                    Code.INVOCATION_TIMEOUT,
+                    f"invocation timed out after {timeout_s * 1000:g}ms",
+                    function_id=call.function_id,
+                    invocation_id=call.id,
+                )
+            )
+
+    def _expire(self) -> None:
+        for worker in self.workers.connections():
+            expired = self.invocations.expire(worker)
+            if expired:
+                log.warn(
+                    "{worker}: {count} invocation(s) without a result for {limit} s were ended",
+                    worker=worker.describe,
+                    count=expired,
+                    limit=self.invocations.limit_s,
+                )
+        self._expiry = self.clock.call_later(EXPIRY_SWEEP_S, self._expire)
+
+    # Workers ---------------------------------------------------------------------------
+
+    def worker_gone(self, worker: Worker) -> None:
+        """The connection of ``worker`` ended: remove what it still owns, tell who waits.
+
+        Functions go first, so a call that is ended here and tried again can't
+        come back to the same dead connection.
+        """
+        for namespace, id in list(worker.functions):
+            self.functions.unregister(id, worker, namespace)
+        worker.functions.clear()
+        self.invocations.stop_all(worker)
+        for registration in list(worker.triggers.values()):
+            self.triggers.release(registration)
+        for namespace, id in list(worker.trigger_types):
+            self.triggers.remove_type(id, worker, namespace)
+        worker.trigger_types.clear()
+        self.workers.remove(worker)
+
+
+def _as_raw(data: Any) -> Raw:
+    if data is None:
+        return NULL
+    return data if isinstance(data, Raw) else Raw(msgspec.json.encode(data))
+
+
+def _settle(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+    answer: Deferred[Raw | None] = call.requester
+    if error is None:
+        answer.callback(result)
+    else:
+        answer.errback(error.exception(call.function_id, call.id))
+
+
+def _log_failure(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+    if error is not None and error is not STOPPED:
+        log.warn(
+            "{id}: {code}: {message}", id=call.function_id, code=error.code, message=error.message
+        )
+
+
+def _cancel(outcome: Any, timer: Timer) -> Any:
+    if timer.active():
+        timer.cancel()
+    return outcome

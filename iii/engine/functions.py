@@ -1,0 +1,200 @@
+"""Who answers a call.
+
+A function id has *owners*: the live connections that registered it, or one
+in-process handler.  A call goes to the owner with the fewest calls in flight;
+ties go round.  An owner leaves the set when its connection ends or when it
+unregisters the id, and only then: cleanup compares connections, never names,
+so a late goodbye of an old connection can't remove what its successor
+registered.
+
+Among owners that are one worker process seen twice (equal name, pid and
+address: it reconnected before the engine saw the old connection close) only
+the newest gets calls.
+
+Nothing in here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal, Protocol
+
+from msgspec import Raw
+
+from iii.engine.invocations import ErrorBody, Owner
+from iii.errors import Code, RegistrationError
+
+DEFAULT_NAMESPACE = "default"
+
+Routing = Literal["balance", "newest"]
+Key = str | tuple[str, str]
+
+
+def key_of(id: str, namespace: str | None) -> Key:
+    """The registry key: plain ids are the ``default`` namespace."""
+    if namespace is None or namespace == DEFAULT_NAMESPACE:
+        return id
+    return (namespace, id)
+
+
+class FunctionOwner(Owner, Protocol):
+    """An owner as the registry sees it."""
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Equal for two connections of one worker process."""
+        ...
+
+    @property
+    def native(self) -> bool:
+        """Whether this is an in-process handler of the engine or a module."""
+        ...
+
+
+class FunctionSpec:
+    """What one owner said about a function; all of it is passed on verbatim."""
+
+    __slots__ = ("description", "metadata", "owner", "request_format", "response_format")
+
+    def __init__(
+        self,
+        owner: FunctionOwner,
+        description: str | None = None,
+        request_format: Raw | None = None,
+        response_format: Raw | None = None,
+        metadata: Raw | None = None,
+    ) -> None:
+        self.owner = owner
+        self.description = description
+        self.request_format = request_format
+        self.response_format = response_format
+        self.metadata = metadata
+
+
+class Function:
+    """One function id with its live owners, oldest first."""
+
+    __slots__ = ("_turn", "id", "namespace", "serving", "specs")
+
+    def __init__(self, id: str, namespace: str) -> None:
+        self.id = id
+        self.namespace = namespace
+        self.specs: list[FunctionSpec] = []
+        self.serving: list[FunctionOwner] = []
+        self._turn = 0
+
+    @property
+    def spec(self) -> FunctionSpec:
+        """The newest registration: what listings show."""
+        return self.specs[-1]
+
+    def pick(self) -> FunctionOwner:
+        """The owner with the fewest calls in flight; ties go round."""
+        serving = self.serving
+        if len(serving) == 1:
+            return serving[0]
+        self._turn += 1
+        start = self._turn % len(serving)
+        order = serving[start:] + serving[:start]
+        return min(order, key=lambda owner: len(owner.executing))
+
+    def choose_serving(self, routing: Routing) -> None:
+        """Work out anew which owners get calls."""
+        if routing == "newest":
+            self.serving = [self.specs[-1].owner]
+            return
+        newest_of = {spec.owner.identity: spec.owner for spec in self.specs}
+        self.serving = list(newest_of.values())
+
+
+class Functions:
+    """All functions.  ``changed`` is called after the set of ids changed."""
+
+    def __init__(self, routing: Routing = "balance") -> None:
+        self._routing: Routing = routing
+        self._functions: dict[Key, Function] = {}
+        self.changed: Callable[[], None] = lambda: None
+        self.registered_total = 0
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self._functions.values())
+
+    def get(self, id: str, namespace: str | None = None) -> Function | None:
+        """The function, when it has a live owner."""
+        return self._functions.get(key_of(id, namespace))
+
+    def owner_of(self, function_id: str, namespace: str | None) -> FunctionOwner | None:
+        """Who runs the next call of ``function_id``."""
+        function = self._functions.get(
+            function_id if namespace is None else key_of(function_id, namespace)
+        )
+        return None if function is None else function.pick()
+
+    def not_found(self, function_id: str, namespace: str | None) -> ErrorBody:
+        """The error for a call of a function nobody owns."""
+        wanted = namespace or DEFAULT_NAMESPACE
+        elsewhere = sorted(
+            function.namespace
+            for function in self._functions.values()
+            if function.id == function_id and function.namespace != wanted
+        )
+        message = f"Function {function_id} not found"
+        if wanted != DEFAULT_NAMESPACE or elsewhere:
+            message += f" in namespace {wanted}."
+        if elsewhere:
+            message += f" It is registered in namespace(s): {', '.join(elsewhere)}."
+        return ErrorBody(Code.FUNCTION_NOT_FOUND, message)
+
+    def register(self, id: str, spec: FunctionSpec, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Add ``spec.owner`` to the owners of ``id``; again means replace in place.
+
+        :raises RegistrationError: a worker wants an id of the engine
+        """
+        key = key_of(id, namespace)
+        function = self._functions.get(key)
+        if function is None:
+            function = self._functions[key] = Function(id, namespace)
+        elif not spec.owner.native and function.spec.owner.native:
+            raise RegistrationError(
+                Code.FUNCTION_NAMESPACE_CONFLICT,
+                f"function {id} belongs to {function.spec.owner.describe} and can't be replaced",
+            )
+        is_new = not function.specs
+        owners = [known.owner for known in function.specs]
+        if spec.owner in owners:
+            function.specs[owners.index(spec.owner)] = spec
+        else:
+            self.registered_total += 1
+            if spec.owner.native:
+                # A module's function takes over what workers offered meanwhile.
+                function.specs.clear()
+            function.specs.append(spec)
+        function.choose_serving(self._routing)
+        if is_new:
+            self.changed()
+
+    def unregister(self, id: str, owner: FunctionOwner, namespace: str = DEFAULT_NAMESPACE) -> bool:
+        """Take ``owner`` out of the owners of ``id``.  False when it was none."""
+        key = key_of(id, namespace)
+        function = self._functions.get(key)
+        if function is None:
+            return False
+        left = [spec for spec in function.specs if spec.owner is not owner]
+        if len(left) == len(function.specs):
+            return False
+        function.specs = left
+        if left:
+            function.choose_serving(self._routing)
+        else:
+            del self._functions[key]
+            self.changed()
+        return True
+
+    def owner_changed(self, id: str, namespace: str) -> None:
+        """The identity of an owner of ``id`` changed."""
+        function = self._functions.get(key_of(id, namespace))
+        if function is not None:
+            function.choose_serving(self._routing)

@@ -1,0 +1,188 @@
+"""Calls under way: who asked, who runs it, where the answer goes.
+
+A ``Call`` lives in the ``executing`` table of the owner that runs it and nowhere
+else.  That table is the pending table and the ownership check at once: a result
+can only end a call of the connection it came from.  The call is entered before
+it is handed over, so an answer can't arrive too early.
+
+``Call.done`` is told the outcome exactly once.  ``Engine.invoke`` wraps it in a
+Deferred; a worker's connection and the HTTP module take it as it is, because a
+Deferred per relayed call costs more than the relay.
+
+Payloads are ``msgspec.Raw``: bytes of JSON that nobody here looks into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from iii.engine.clock import Clock
+from iii.engine.ids import uuid4_text
+from iii.errors import Code, InvocationError
+
+NULL = Raw(b"null")
+
+
+class ErrorBody(msgspec.Struct, omit_defaults=True):
+    """The ``error`` of an ``invocationresult``; codes in ``iii.errors.Code``."""
+
+    code: str
+    message: str
+    stacktrace: str | None = None
+    details: Any | UnsetType = UNSET
+
+    def exception(self, function_id: str, invocation_id: str) -> InvocationError:
+        """The same error as an exception."""
+        return InvocationError(
+            self.code,
+            self.message,
+            stacktrace=self.stacktrace,
+            function_id=function_id,
+            invocation_id=invocation_id,
+        )
+
+
+STOPPED = ErrorBody(Code.INVOCATION_STOPPED, "Invocation stopped")
+
+
+class Call:
+    """One invocation.  ``requester`` belongs to whoever made the call.
+
+    ``id`` is what the executor sees (always a UUID), ``data`` its input.
+    """
+
+    __slots__ = (
+        "baggage",
+        "data",
+        "done",
+        "function_id",
+        "id",
+        "metadata",
+        "namespace",
+        "owner",
+        "requester",
+        "started",
+        "traceparent",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        function_id: str,
+        data: Raw,
+        done: Done,
+        requester: Any = None,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+        metadata: Raw | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        self.id = id
+        self.function_id = function_id
+        self.data = data
+        self.done = done
+        self.requester = requester
+        self.traceparent = traceparent
+        self.baggage = baggage
+        self.metadata = metadata
+        self.namespace = namespace
+        self.owner: Owner | None = None
+        self.started = 0.0
+
+
+Done = Callable[[Call, Raw | None, ErrorBody | None], None]
+"""Told the outcome: the result (``None`` when there is none) or the error."""
+
+
+def ignore_outcome(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+    """The ``done`` of a call nobody waits for."""
+
+
+class Owner(Protocol):
+    """Whoever runs calls: a worker's connection or an in-process handler."""
+
+    executing: dict[str, Call]
+
+    @property
+    def describe(self) -> str:
+        """For log lines."""
+        ...
+
+    def start(self, call: Call) -> None:
+        """Run ``call``; the outcome comes through ``Invocations.finish``."""
+        ...
+
+
+class Router(Protocol):
+    """Finds the owner that serves a function."""
+
+    def owner_of(self, function_id: str, namespace: str | None) -> Owner | None: ...
+
+    def not_found(self, function_id: str, namespace: str | None) -> ErrorBody: ...
+
+
+class Invocations:
+    """Starts and ends calls.
+
+    :param limit_s: a call that ran this long is ended with ``invocation_timeout``
+    """
+
+    def __init__(self, router: Router, clock: Clock, *, limit_s: float) -> None:
+        self._router = router
+        self._clock = clock
+        self.limit_s = limit_s
+        self.started_total = 0
+
+    def start(self, call: Call) -> None:
+        """Hand ``call`` to an owner of its function, or end it at once with an error."""
+        owner = self._router.owner_of(call.function_id, call.namespace)
+        if owner is None:
+            call.done(call, None, self._router.not_found(call.function_id, call.namespace))
+            return
+        self.started_total += 1
+        executing = owner.executing
+        if call.id in executing:
+            # Two callers chose the same id at the same time: the executor gets a
+            # fresh one, each caller its own back (the requester remembers it).
+            call.id = uuid4_text()
+        call.owner = owner
+        call.started = self._clock.monotonic()
+        executing[call.id] = call
+        owner.start(call)
+
+    def finish(self, owner: Owner, id: str, result: Raw | None, error: ErrorBody | None) -> bool:
+        """End call ``id`` of ``owner``.  False when ``owner`` runs no such call."""
+        call = owner.executing.pop(id, None)
+        if call is None:
+            return False
+        call.done(call, result, error)
+        return True
+
+    def abandon(self, call: Call) -> None:
+        """Forget ``call``: nobody waits for it any more, and ``done`` is not told."""
+        call.done = ignore_outcome
+
+    def stop_all(self, owner: Owner) -> None:
+        """End every call ``owner`` was running: its connection is gone."""
+        calls = list(owner.executing.values())
+        owner.executing.clear()
+        for call in calls:
+            call.done(call, None, STOPPED)
+
+    def expire(self, owner: Owner) -> int:
+        """End the calls of ``owner`` that are older than the limit; how many."""
+        oldest_allowed = self._clock.monotonic() - self.limit_s
+        expired = 0
+        # In order of arrival, so the first young one ends the search.
+        while (call := next(iter(owner.executing.values()), None)) is not None:
+            if call.started > oldest_allowed:
+                break
+            del owner.executing[call.id]
+            expired += 1
+            message = f"no result after {self.limit_s:g} s"
+            call.done(call, None, ErrorBody(Code.INVOCATION_TIMEOUT, message))
+        return expired

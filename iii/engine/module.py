@@ -1,0 +1,186 @@
+"""What a module is, and all it may ask of the engine.
+
+A module sees a ``ModuleApi`` and nothing else: no registry, no other module, no
+worker socket.  Its life: constructed with its checked configuration, ``start``
+(register functions and trigger types, bind listeners), ``stop``.  Workers can
+connect only after every module has started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
+
+from iii.engine.channels import Channels
+from iii.engine.clock import Clock
+from iii.engine.functions import FunctionSpec
+from iii.engine.invocations import Call, Done
+from iii.engine.native import Empty, Handler, NativeFunction
+from iii.engine.triggers import Binding, Provider, TriggerType
+from iii.engine.turn import Turn
+
+if TYPE_CHECKING:
+    from iii.engine.core import Engine
+
+
+class NoConfig(msgspec.Struct):
+    """The configuration of a module that has none."""
+
+
+class Module:
+    """Base of all modules.
+
+    :cvar name: the worker name, e.g. ``iii-http``
+    :cvar config: the struct its ``config:`` block is checked against
+    :cvar adapters: adapter name → class, for modules with a backend
+    """
+
+    name: ClassVar[str]
+    config: ClassVar[type[msgspec.Struct]] = NoConfig
+    adapters: ClassVar[dict[str, type[Any]]] = {}
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def start(self, engine: ModuleApi) -> Awaitable[None] | None:
+        """Register functions and trigger types, bind listeners.
+
+        :raises StartError: it can't run; the engine doesn't start
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define start()")
+
+    def closing(self) -> None:
+        """The engine is about to stop: take no new work.  What runs goes on."""
+
+    def stop(self) -> Awaitable[None] | None:
+        """Release everything."""
+        return None
+
+
+class ModuleApi:
+    """The engine as one module sees it."""
+
+    def __init__(self, engine: Engine, module: str) -> None:
+        self._engine = engine
+        self._module = module
+        self.reactor: IReactorCore = engine.reactor
+        self.clock: Clock = engine.clock
+        self.channels: Channels = engine.channels
+        self.turn: Turn = engine.turn
+
+    def function(
+        self,
+        id: str,
+        handler: Handler,
+        *,
+        takes: type[msgspec.Struct] = Empty,
+        description: str | None = None,
+        metadata: Raw | None = None,
+    ) -> None:
+        """Offer ``handler`` as function ``id``.
+
+        :param takes: the struct its input is decoded into
+        """
+        owner = NativeFunction(id, handler, takes, self._module, self._engine.invocations)
+        schema = Raw(msgspec.json.encode(msgspec.json.schema(takes)))
+        self._engine.functions.register(
+            id, FunctionSpec(owner, description, request_format=schema, metadata=metadata)
+        )
+
+    def trigger_type(
+        self,
+        id: str,
+        provider: Provider,
+        *,
+        description: str = "",
+        shared: bool = True,
+        trigger_schema: type[msgspec.Struct] | None = None,
+    ) -> None:
+        """Provide triggers of type ``id``.
+
+        :param shared: alike registrations of several workers are one binding
+        :param trigger_schema: the struct a trigger's configuration is checked against
+        """
+        schema = None
+        if trigger_schema is not None:
+            schema = Raw(msgspec.json.encode(msgspec.json.schema(trigger_schema)))
+        self._engine.triggers.add_type(
+            TriggerType(
+                id,
+                provider,
+                description=description,
+                module=self._module,
+                shared=shared,
+                trigger_request_format=schema,
+            )
+        )
+
+    def invoke(
+        self,
+        function_id: str,
+        data: Any = None,
+        *,
+        namespace: str | None = None,
+        metadata: Raw | None = None,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Deferred[Raw | None]:
+        """Call a function; see ``Engine.invoke``."""
+        return self._engine.invoke(
+            function_id,
+            data,
+            namespace=namespace,
+            metadata=metadata,
+            traceparent=traceparent,
+            baggage=baggage,
+            timeout_s=timeout_s,
+        )
+
+    def fire(
+        self,
+        binding: Binding,
+        data: Any,
+        *,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Deferred[Raw | None]:
+        """Call the function of ``binding`` with its metadata."""
+        return self._engine.invoke(
+            binding.function_id,
+            data,
+            namespace=binding.namespace,
+            metadata=binding.metadata,
+            traceparent=traceparent,
+            baggage=baggage,
+            timeout_s=timeout_s,
+        )
+
+    def start_call(
+        self,
+        binding: Binding,
+        data: Raw,
+        done: Done,
+        requester: Any,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> Call:
+        """The hot form of ``fire``: ``done(call, result, error)`` instead of a Deferred.
+
+        ``done`` may be called before this returns.
+        """
+        return self._engine.start_call(binding, data, done, requester, traceparent, baggage)
+
+    def abandon(self, call: Call) -> None:
+        """Nobody waits for ``call`` any more; its outcome is dropped."""
+        self._engine.invocations.abandon(call)
+
+    def announce(self, what: str, value: Any) -> None:
+        """Add to the engine's ready line, e.g. ``announce("http", 3111)``."""
+        self._engine.ready[what] = value

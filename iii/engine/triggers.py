@@ -1,0 +1,526 @@
+"""Trigger types, and the triggers that wait for them.
+
+A *registration* is what one connection asked for, under its own id.  A
+*binding* is what a provider is told.  Registrations of different connections
+that are alike (type, namespace, function, canonical config, metadata) share one
+binding, so N replicas of a worker don't run a schedule N times; the binding goes
+with its last registration.  Two ids of one connection stay two bindings.
+
+A registration whose type nobody provides is *parked*: it never fires, is in no
+list, and is activated when the type appears.  Types have a stack of providers;
+a loaded module's type can't be taken over by a worker.
+
+A provider may answer later (a Deferred, or a worker's
+``triggerregistrationresult``).  A refusal is reported to every owner, never
+silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iii.engine.functions import DEFAULT_NAMESPACE, Key, key_of
+from iii.engine.invocations import ErrorBody
+from iii.engine.workers import Worker
+from iii.errors import Code, IIIError, RegistrationError
+
+log = Logger()
+
+
+class Provider(Protocol):
+    """Makes triggers of one type fire."""
+
+    def add(self, binding: Binding) -> Deferred[None] | None:
+        """Activate ``binding``.
+
+        :raises RegistrationError: the binding is refused (or through the Deferred)
+        """
+        ...
+
+    def remove(self, binding: Binding) -> Deferred[None] | None:
+        """Deactivate ``binding``."""
+        ...
+
+
+class TriggerType:
+    """A kind of event source and who provides it.
+
+    :param owner: the providing worker, or None for a module
+    :param shared: whether alike registrations of different connections are one binding
+    :param module: the worker name that listings show for an in-process type
+    """
+
+    __slots__ = (
+        "bindings",
+        "call_request_format",
+        "description",
+        "id",
+        "module",
+        "namespace",
+        "owner",
+        "provider",
+        "shared",
+        "trigger_request_format",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        provider: Provider,
+        *,
+        description: str = "",
+        owner: Worker | None = None,
+        module: str | None = None,
+        shared: bool = True,
+        namespace: str = DEFAULT_NAMESPACE,
+        trigger_request_format: Raw | None = None,
+        call_request_format: Raw | None = None,
+    ) -> None:
+        self.id = id
+        self.provider = provider
+        self.description = description
+        self.owner = owner
+        self.module = module
+        self.shared = shared
+        self.namespace = namespace
+        self.trigger_request_format = trigger_request_format
+        self.call_request_format = call_request_format
+        self.bindings: dict[object, list[Binding]] = {}
+
+
+class Registration:
+    """One trigger as one connection registered it.  ``owner`` None: nobody's (08 §2)."""
+
+    __slots__ = (
+        "binding",
+        "config",
+        "function_id",
+        "id",
+        "metadata",
+        "namespace",
+        "owner",
+        "trigger_namespace",
+        "trigger_type",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        trigger_type: str,
+        function_id: str,
+        config: Raw,
+        *,
+        owner: Worker | None,
+        metadata: Raw | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        trigger_namespace: str | None = None,
+    ) -> None:
+        self.id = id
+        self.trigger_type = trigger_type
+        self.function_id = function_id
+        self.config = config
+        self.owner = owner
+        self.metadata = metadata
+        self.namespace = namespace
+        self.trigger_namespace = trigger_namespace
+        self.binding: Binding | None = None
+
+    def same_as(self, other: Registration) -> bool:
+        """Whether both ask for the same thing."""
+        return self.likeness() == other.likeness()
+
+    def likeness(self) -> tuple[object, ...]:
+        """Equal for registrations that may share a binding."""
+        return (
+            self.trigger_type,
+            self.trigger_namespace,
+            self.namespace,
+            self.function_id,
+            canonical(self.config),
+            None if self.metadata is None else canonical(self.metadata),
+        )
+
+
+class Binding:
+    """What a provider activates: fires ``function_id`` with ``metadata``."""
+
+    __slots__ = ("active", "registrations", "type", "waiting")
+
+    def __init__(self, type: TriggerType, first: Registration) -> None:
+        self.type = type
+        self.registrations = [first]
+        self.active = False
+        self.waiting: list[Deferred[None]] = []
+
+    @property
+    def newest(self) -> Registration:
+        """The registration whose values count."""
+        return self.registrations[-1]
+
+    @property
+    def id(self) -> str:
+        """The id under which the provider knows the binding."""
+        return self.registrations[0].id
+
+    @property
+    def function_id(self) -> str:
+        """What to call."""
+        return self.newest.function_id
+
+    @property
+    def namespace(self) -> str:
+        """Where the function is looked up."""
+        return self.newest.namespace
+
+    @property
+    def config(self) -> Raw:
+        """The trigger's configuration as JSON."""
+        return self.newest.config
+
+    @property
+    def metadata(self) -> Raw | None:
+        """Attached to every invocation the trigger causes."""
+        return self.newest.metadata
+
+
+def canonical(value: Raw) -> bytes:
+    """JSON with sorted keys, so that spelling doesn't make a difference."""
+    return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
+
+
+class Triggers:
+    """All trigger types and registrations."""
+
+    def __init__(self) -> None:
+        self._types: dict[Key, list[TriggerType]] = {}
+        self._parked: dict[Registration, None] = {}
+        self._active: dict[Registration, None] = {}
+        self._ownerless: dict[str, Registration] = {}
+
+    def types(self) -> Iterator[TriggerType]:
+        """The serving provider of every type."""
+        return (stack[-1] for stack in self._types.values())
+
+    def registrations(self) -> Iterator[Registration]:
+        """Everything that can fire, each id once (a reconnect may hold it twice)."""
+        by_id = {registration.id: registration for registration in self._active}
+        return iter(by_id.values())
+
+    @property
+    def parked(self) -> int:
+        """How many registrations wait for their type."""
+        return len(self._parked)
+
+    def find_type(
+        self, id: str, trigger_namespace: str | None, worker_namespace: str = DEFAULT_NAMESPACE
+    ) -> TriggerType | None:
+        """The type; without an explicit namespace the worker's own is tried first."""
+        spaces = (
+            (worker_namespace, DEFAULT_NAMESPACE)
+            if trigger_namespace is None
+            else (trigger_namespace,)
+        )
+        for namespace in spaces:
+            stack = self._types.get(key_of(id, namespace))
+            if stack:
+                return stack[-1]
+        return None
+
+    # Types -----------------------------------------------------------------------------
+
+    def add_type(self, type: TriggerType) -> Deferred[None]:
+        """A provider appears: it gets every trigger of its type.
+
+        :raises RegistrationError: a worker wants a type that a module provides
+        """
+        stack = self._types.setdefault(key_of(type.id, type.namespace), [])
+        if type.owner is not None and stack and stack[-1].owner is None:
+            raise RegistrationError(
+                Code.TRIGGER_REGISTRATION_FAILED,
+                f"trigger type {type.id} is provided by {stack[-1].module} and can't be replaced",
+            )
+        for known in stack:
+            if known.owner is type.owner:
+                # Again from the same connection (a replay): nothing moves.
+                known.description = type.description
+                known.trigger_request_format = type.trigger_request_format
+                known.call_request_format = type.call_request_format
+                return succeed(None)
+        moving = [registration for known in stack for registration in self._detach_all(known)]
+        stack.append(type)
+        for registration in list(self._parked):
+            if self._type_for(registration) is type and registration not in moving:
+                moving.append(registration)
+        done = [self._activate(registration) for registration in moving]
+        return _all_settled(done)
+
+    def remove_type(self, id: str, owner: Worker | None, namespace: str) -> bool:
+        """A provider goes: the next one takes over, or the triggers are parked."""
+        key = key_of(id, namespace)
+        stack = self._types.get(key, [])
+        mine = [type for type in stack if type.owner is owner]
+        if not mine:
+            return False
+        for type in mine:
+            stack.remove(type)
+        moving = [registration for type in mine for registration in self._detach_all(type)]
+        if not stack:
+            self._types.pop(key, None)
+            if moving:
+                log.info(
+                    "[DISABLED] {count} trigger(s) of type {id}: its provider is gone",
+                    count=len(moving),
+                    id=id,
+                )
+        _all_settled([self._activate(registration) for registration in moving])
+        return True
+
+    def _detach_all(self, type: TriggerType) -> list[Registration]:
+        """Take every registration off ``type`` without telling its provider."""
+        detached: list[Registration] = []
+        for bindings in type.bindings.values():
+            for binding in bindings:
+                for registration in binding.registrations:
+                    registration.binding = None
+                    self._active.pop(registration, None)
+                    self._parked[registration] = None
+                    detached.append(registration)
+        type.bindings.clear()
+        return detached
+
+    # Triggers --------------------------------------------------------------------------
+
+    def register(self, registration: Registration) -> Deferred[None]:
+        """Activate or park.  The Deferred fires when the provider has answered.
+
+        A failure is a ``RegistrationError``; the caller reports it.
+        """
+        table = self._table_of(registration)
+        known = table.get(registration.id)
+        if known is not None:
+            if known.same_as(registration) and (known.binding or known in self._parked):
+                return succeed(None)
+            self.release(known)
+        table[registration.id] = registration
+        return self._activate(registration)
+
+    def unregister(self, id: str, owner: Worker | None) -> bool:
+        """Remove ``owner``'s trigger ``id``.  False when it has none."""
+        table = self._ownerless if owner is None else owner.triggers
+        registration = table.get(id)
+        if registration is None:
+            return False
+        self.release(registration)
+        return True
+
+    def release(self, registration: Registration) -> None:
+        """Forget one registration; its binding goes with the last."""
+        self._table_of(registration).pop(registration.id, None)
+        self._parked.pop(registration, None)
+        self._active.pop(registration, None)
+        binding, registration.binding = registration.binding, None
+        if binding is None:
+            return
+        if len(binding.registrations) == 1:
+            self._drop(binding)
+            return
+        binding.registrations.remove(registration)
+
+    def refused(self, owner: Worker, id: str, error: ErrorBody) -> None:
+        """A worker that provides a type reports that it could not activate ``id``."""
+        for key in owner.trigger_types:
+            for type in self._types.get(key_of(key[1], key[0]), []):
+                if type.owner is not owner:
+                    continue
+                for binding in list(type.bindings.get(id, [])):
+                    self._refuse(binding, RegistrationError(error.code, error.message), park=True)
+
+    def accepted(self, owner: Worker, id: str) -> None:
+        """A worker that provides a type reports that ``id`` is active."""
+        for key in owner.trigger_types:
+            for type in self._types.get(key_of(key[1], key[0]), []):
+                if type.owner is owner:
+                    for binding in type.bindings.get(id, []):
+                        _fire(binding.waiting, None)
+
+    def _table_of(self, registration: Registration) -> dict[str, Registration]:
+        return self._ownerless if registration.owner is None else registration.owner.triggers
+
+    def _type_for(self, registration: Registration) -> TriggerType | None:
+        owner = registration.owner
+        return self.find_type(
+            registration.trigger_type,
+            registration.trigger_namespace,
+            DEFAULT_NAMESPACE if owner is None else owner.namespace,
+        )
+
+    def _activate(self, registration: Registration) -> Deferred[None]:
+        type = self._type_for(registration)
+        if type is None:
+            if registration not in self._parked:
+                log.info(
+                    "trigger_type_not_found: {owner}: trigger {id} waits for type {type}",
+                    owner=_describe(registration.owner),
+                    id=registration.id,
+                    type=registration.trigger_type,
+                )
+            self._parked[registration] = None
+            return succeed(None)
+        self._parked.pop(registration, None)
+        self._active[registration] = None
+        # A worker that provides a type knows triggers by id; a module's bindings are shared.
+        likeness = registration.likeness() if type.shared else registration.id
+        bindings = type.bindings.setdefault(likeness, [])
+        for binding in bindings:
+            if all(known.owner is not registration.owner for known in binding.registrations):
+                return self._join(binding, registration)
+        binding = Binding(type, registration)
+        bindings.append(binding)
+        registration.binding = binding
+        return self._add(binding)
+
+    def _join(self, binding: Binding, registration: Registration) -> Deferred[None]:
+        same = binding.newest.same_as(registration)
+        binding.registrations.append(registration)
+        registration.binding = binding
+        if not same:
+            # One id, another wish: the newest counts, so the provider starts afresh.
+            self._tell_removed(binding)
+            return self._add(binding)
+        if binding.active:
+            return succeed(None)
+        answer: Deferred[None] = Deferred()
+        binding.waiting.append(answer)
+        return answer
+
+    def _add(self, binding: Binding) -> Deferred[None]:
+        answer: Deferred[None] = Deferred()
+        binding.waiting.append(answer)
+        try:
+            adding = binding.type.provider.add(binding)
+        except Exception:
+            self._refuse(binding, Failure().value)
+            return answer
+        if adding is None:
+            self._added(binding)
+        else:
+            adding.addCallbacks(
+                lambda _: self._added(binding), lambda failure: self._refuse(binding, failure.value)
+            )
+        return answer
+
+    def _added(self, binding: Binding) -> None:
+        binding.active = True
+        _fire(binding.waiting, None)
+        if binding.registrations and binding.registrations[0].binding is None:
+            # Unregistered while the provider was at it.
+            self._tell_removed(binding)
+
+    def _refuse(self, binding: Binding, error: BaseException | None, *, park: bool = False) -> None:
+        if not isinstance(error, IIIError):
+            log.failure("trigger provider {type} failed", type=binding.type.id)
+            error = RegistrationError(Code.TRIGGER_REGISTRATION_FAILED, str(error))
+        waiting, binding.waiting = binding.waiting, []
+        self._forget(binding)
+        for registration in binding.registrations:
+            registration.binding = None
+            self._active.pop(registration, None)
+            if park:
+                self._parked[registration] = None
+            else:
+                self._table_of(registration).pop(registration.id, None)
+            self._report(registration, error)
+        _fire(waiting, Failure(error))
+
+    def _report(self, registration: Registration, error: IIIError) -> None:
+        log.warn(
+            "{owner}: refused registertrigger {type}/{id} for {function}: {error}",
+            owner=_describe(registration.owner),
+            type=registration.trigger_type,
+            id=registration.id,
+            function=registration.function_id,
+            error=error.message,
+        )
+        if registration.owner is not None:
+            body = ErrorBody(error.code, error.message)
+            registration.owner.link.registration_failed(registration, body)
+
+    def _forget(self, binding: Binding) -> None:
+        for likeness, bindings in list(binding.type.bindings.items()):
+            if binding in bindings:
+                bindings.remove(binding)
+                if not bindings:
+                    del binding.type.bindings[likeness]
+
+    def _drop(self, binding: Binding) -> None:
+        self._forget(binding)
+        if binding.active or binding.type.owner is not None:
+            self._tell_removed(binding)
+
+    def _tell_removed(self, binding: Binding) -> None:
+        binding.active = False
+        try:
+            removing = binding.type.provider.remove(binding)
+        except Exception:
+            log.failure("removing trigger {id} of type {type}", id=binding.id, type=binding.type.id)
+            return
+        if removing is not None:
+            removing.addErrback(
+                lambda failure: log.failure(
+                    "removing trigger {id} of type {type}",
+                    failure,
+                    id=binding.id,
+                    type=binding.type.id,
+                )
+            )
+
+
+class WorkerProvider:
+    """A trigger type provided by a worker: the worker is told, and fires by itself."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def add(self, binding: Binding) -> None:
+        """Send ``registertrigger``; a refusal comes back as a message."""
+        self._worker.link.register_trigger(binding.newest)
+
+    def remove(self, binding: Binding) -> None:
+        """Send ``unregistertrigger``."""
+        self._worker.link.unregister_trigger(binding.newest)
+
+
+def _describe(owner: Worker | None) -> str:
+    return "engine" if owner is None else owner.describe
+
+
+def _fire(waiting: list[Deferred[None]], outcome: Any) -> None:
+    """Tell everyone who waits for a binding."""
+    while waiting:
+        waiter = waiting.pop()
+        waiter.callback(outcome) if outcome is None else waiter.errback(outcome)
+
+
+def _all_settled(waits: list[Deferred[None]]) -> Deferred[None]:
+    """Fires when all have; failures were reported where they arose."""
+    finished: Deferred[None] = Deferred()
+    left = len(waits)
+
+    def one_less(outcome: object) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            finished.callback(None)
+
+    if not waits:
+        finished.callback(None)
+    for wait in waits:
+        wait.addBoth(one_less)
+    return finished

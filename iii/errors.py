@@ -1,0 +1,116 @@
+"""Error codes, and one exception class per family.
+
+Every error that reaches a worker, an HTTP client or a person has a code from
+``Code``: clients match on codes, never on texts.  Errors are raised where they
+are found and become wire objects in one place (``ErrorBody`` in ``iii.wire``,
+the error envelope in ``iii.modules.http``).
+
+Pure Python: the client shares this file and never imports Twisted.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Error codes the engine and the client produce (docs/protocol.md, "Errors")."""
+
+    FUNCTION_NOT_FOUND = "function_not_found"
+    INVOCATION_STOPPED = "invocation_stopped"
+    INVOCATION_FAILED = "invocation_failed"
+    INVOCATION_TIMEOUT = "invocation_timeout"
+    DESERIALIZATION_ERROR = "deserialization_error"
+    SERIALIZATION_ERROR = "serialization_error"
+    INVALID_JSON = "invalid_json"
+    ENQUEUE_ERROR = "enqueue_error"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    OVERLOADED = "overloaded"
+    SHUTTING_DOWN = "shutting_down"
+    INVALID_NAMESPACE = "INVALID_NAMESPACE"
+
+    TRIGGER_REGISTRATION_FAILED = "trigger_registration_failed"
+    TRIGGER_TYPE_NOT_FOUND = "trigger_type_not_found"
+    UNREGISTER_FAILED = "unregister_failed"
+    FUNCTION_NAMESPACE_CONFLICT = "FUNCTION_NAMESPACE_CONFLICT"
+    LIMIT_EXCEEDED = "limit_exceeded"
+
+    NOT_FOUND = "NOT_FOUND"
+    INVALID_ARGUMENTS = "INVALID_ARGUMENTS"
+
+    ROUTE_NOT_FOUND = "route_not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    CONDITION_NOT_MET = "condition_not_met"
+    INTERNAL_ERROR = "internal_error"
+    BAD_REQUEST = "bad_request"
+
+    CONFIG_ERROR = "config_error"
+    ADDRESS_IN_USE = "address_in_use"
+
+    TIMEOUT = "TIMEOUT"
+    SHUTDOWN = "SHUTDOWN"
+    UNKNOWN = "UNKNOWN"
+
+
+class IIIError(Exception):
+    """Base of all errors with a code.
+
+    :param code: one of ``Code``, or a code another party chose
+    :param message: one sentence for a person
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = str(code)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class InvocationError(IIIError):
+    """A function call failed: the executor's own error, or the engine's.
+
+    :param stacktrace: the executor's stack as text, when it sent one
+    :param function_id: the function that was called, when known
+    :param invocation_id: the call's id, when known
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        stacktrace: str | None = None,
+        function_id: str | None = None,
+        invocation_id: str | None = None,
+    ) -> None:
+        super().__init__(code, message)
+        self.stacktrace = stacktrace
+        self.function_id = function_id
+        self.invocation_id = invocation_id
+
+
+class RegistrationError(IIIError):
+    """A function, trigger type or trigger was refused."""
+
+
+class ConfigError(IIIError):
+    """The configuration can't be used.
+
+    :param path: the file, when there is one
+    :param line: its line, counted from 1
+    """
+
+    def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
+        super().__init__(Code.CONFIG_ERROR, message)
+        self.path = path
+        self.line = line
+
+    def __str__(self) -> str:
+        where = ":".join(str(part) for part in (self.path, self.line) if part is not None)
+        return f"{where}: {self.message}" if where else self.message
+
+
+class StartError(IIIError):
+    """A listener or module could not be started; the engine does not run."""

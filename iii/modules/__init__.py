@@ -1,0 +1,1 @@
+"""One package per module.  A module never imports another module."""
