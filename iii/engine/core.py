@@ -70,6 +70,8 @@ class Engine:
         self.telemetry_dropped = 0
         self.closing = False
         self.ready: dict[str, Any] = {}
+        self.started_at_ms = self.clock.wall_ms()
+        self._on_stop: list[Callable[[], None]] = []
         self._expiry: Timer | None = None
 
     def start(self) -> None:
@@ -81,6 +83,12 @@ class Engine:
         if self._expiry is not None and self._expiry.active():
             self._expiry.cancel()
         self.channels.stop()
+        for stop in self._on_stop:
+            stop()
+
+    def on_stop(self, stop: Callable[[], None]) -> None:
+        """Run ``stop()`` when the engine stops."""
+        self._on_stop.append(stop)
 
     # Calls -----------------------------------------------------------------------------
 
@@ -121,10 +129,9 @@ class Engine:
             answer.addBoth(_cancel, timer)
         return answer
 
-    def fire_and_forget(self, function_id: str, data: Any) -> None:
-        """Call a function nobody waits for."""
-        call = Call(uuid4_text(), function_id, _as_raw(data), _log_failure)
-        self.invocations.start(call)
+    def fire(self, binding: Binding, data: Raw) -> None:
+        """Call the function of a trigger; nobody waits, failures are logged."""
+        self.start_call(binding, data, _log_failure, None)
 
     def start_call(
         self,

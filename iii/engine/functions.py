@@ -108,12 +108,17 @@ class Function:
 
 
 class Functions:
-    """All functions.  ``changed`` is called after the set of ids changed."""
+    """All functions.
+
+    ``changed`` is called after the set of ids changed; ``aliases`` are old spellings
+    that are answered but never listed.
+    """
 
     def __init__(self, routing: Routing = "balance") -> None:
         self._routing: Routing = routing
         self._functions: dict[Key, Function] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.aliases: dict[str, str] = {}
         self.registered_total = 0
 
     def __len__(self) -> int:
@@ -131,7 +136,10 @@ class Functions:
         function = self._functions.get(
             function_id if namespace is None else key_of(function_id, namespace)
         )
-        return None if function is None else function.pick()
+        if function is not None:
+            return function.pick()
+        alias = self.aliases.get(function_id)
+        return None if alias is None else self.owner_of(alias, namespace)
 
     def not_found(self, function_id: str, namespace: str | None) -> ErrorBody:
         """The error for a call of a function nobody owns."""
@@ -192,6 +200,18 @@ class Functions:
             del self._functions[key]
             self.changed()
         return True
+
+    def move(self, id: str, owner: FunctionOwner, old: str, new: str) -> None:
+        """``owner`` says late that its ``id`` belongs in namespace ``new``."""
+        function = self._functions.get(key_of(id, old))
+        spec = (
+            next((known for known in function.specs if known.owner is owner), None)
+            if function
+            else None
+        )
+        if spec is not None:
+            self.unregister(id, owner, old)
+            self.register(id, spec, new)
 
     def owner_changed(self, id: str, namespace: str) -> None:
         """The identity of an owner of ``id`` changed."""

@@ -13,9 +13,8 @@ import re
 _POOL_IDS = 256
 _VARIANT = "89ab"
 
-is_uuid = re.compile(
-    r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
-).fullmatch
+# Canonical spelling only: an executor may answer under a normalised id.
+is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
 _pool: list[str] = []
 

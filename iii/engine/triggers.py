@@ -282,6 +282,13 @@ class Triggers:
         _all_settled([self._activate(registration) for registration in moving])
         return True
 
+    def move_type(self, id: str, owner: Worker, old: str, new: str) -> None:
+        """``owner`` says late that its type belongs in namespace ``new``."""
+        types = [type for type in self._types.get(key_of(id, old), []) if type.owner is owner]
+        if types and self.remove_type(id, owner, old):
+            types[0].namespace = new
+            self.add_type(types[0])
+
     def _detach_all(self, type: TriggerType) -> list[Registration]:
         """Take every registration off ``type`` without telling its provider."""
         detached: list[Registration] = []

@@ -1,0 +1,102 @@
+"""The WebSocket library, and all that is special about how it is used.
+
+Imported on the first connect only, so that ``import iii`` stays fast.
+
+A socket is dead after 60 s without a frame, and that is counted in short ticks
+rather than read from a clock: a handler that blocks the loop for minutes makes
+one late tick, not a dead connection, because what the engine sent meanwhile is
+read before the next tick.  For the same reason the library's own limit for pongs
+is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.protocol import State
+
+from iii.client.encode import MAX_MESSAGE_BYTES, MIB
+from iii.client.options import USER_AGENT
+
+CONNECT_LIMIT_S = 10.0
+CLOSE_LIMIT_S = 5.0
+PING_INTERVAL_S = 20.0
+TICK_S = 5.0
+DEAD_AFTER_TICKS = 12
+
+#: The engine takes messages to 64 MiB but frames only to 16 MiB.
+FRAGMENT_ABOVE_BYTES = 16 * MIB
+FRAGMENT_BYTES = 1 * MIB
+
+__all__ = ["ConnectionClosed", "InvalidStatus", "WorkerSocket", "dial", "dial_channel"]
+
+
+class WorkerSocket(ClientConnection):
+    """A worker connection that notices silence."""
+
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Count what arrives: pongs and half frames are signs of life too."""
+        self.received += 1
+        super().data_received(data)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a frame sent now would go out."""
+        return self.state is State.OPEN
+
+    async def write(self, data: bytes) -> None:
+        """Send one JSON text, in fragments if it is large."""
+        if len(data) <= FRAGMENT_ABOVE_BYTES:
+            await self.send(data, text=True)
+            return
+        view = memoryview(data)
+        starts = range(0, len(data), FRAGMENT_BYTES)
+        await self.send([view[start : start + FRAGMENT_BYTES] for start in starts], text=True)
+
+    async def silence(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Return once nothing has arrived for 60 s."""
+        seen, silent_ticks = self.received, 0
+        while silent_ticks < DEAD_AFTER_TICKS:
+            await sleep(TICK_S)
+            silent_ticks = silent_ticks + 1 if self.received == seen else 0
+            seen = self.received
+
+    def abort(self) -> None:
+        """Drop the TCP connection, whatever state it is in."""
+        self.transport.abort()
+
+
+async def dial(address: str, headers: Mapping[str, str]) -> WorkerSocket:
+    """Open a worker connection."""
+    socket = await connect(
+        address,
+        additional_headers=dict(headers),
+        user_agent_header=USER_AGENT,
+        compression=None,
+        open_timeout=CONNECT_LIMIT_S,
+        close_timeout=CLOSE_LIMIT_S,
+        ping_interval=PING_INTERVAL_S,
+        ping_timeout=None,
+        max_size=MAX_MESSAGE_BYTES,
+        create_connection=WorkerSocket,
+    )
+    assert isinstance(socket, WorkerSocket)
+    return socket
+
+
+async def dial_channel(address: str, headers: Mapping[str, str]) -> ClientConnection:
+    """Open one end of a channel.  No pings: a slow reader pauses the socket."""
+    return await connect(
+        address,
+        additional_headers=dict(headers),
+        user_agent_header=USER_AGENT,
+        compression=None,
+        open_timeout=CONNECT_LIMIT_S,
+        close_timeout=CLOSE_LIMIT_S,
+        ping_interval=None,
+        max_size=MAX_MESSAGE_BYTES,
+    )

@@ -1,0 +1,269 @@
+"""The engine's own functions and trigger types, part of every engine.
+
+What workers call about themselves (``engine::workers::register``), channels,
+triggers registered by a call, and the two events of the engine itself:
+``engine::functions-available`` and ``engine::workers-available``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Raw, field
+from twisted.internet.defer import CancelledError, Deferred
+
+from iii.engine.clock import Timer
+from iii.engine.core import Engine
+from iii.engine.discovery import Discovery, Query
+from iii.engine.functions import DEFAULT_NAMESPACE
+from iii.engine.ids import uuid4_text
+from iii.engine.module import ModuleApi
+from iii.engine.triggers import Binding, Registration
+from iii.engine.workers import Worker, clean_label
+from iii.errors import Code, IIIError, InvocationError
+
+MODULE = "iii-engine-functions"
+CHANGES_COALESCED_S = 0.5
+PROVIDER_ANSWER_S = 10.0
+
+# Spellings of SDKs before 0.2.
+ALIASES = {
+    "engine.functions.list": "engine::functions::list",
+    "engine.workers.list": "engine::workers::list",
+    "engine.workers.register": "engine::workers::register",
+}
+
+
+class WorkerMetadata(msgspec.Struct):
+    """``engine::workers::register``: what a worker says about itself."""
+
+    caller: str = field(name="_caller_worker_id")
+    runtime: str | None = None
+    version: str | None = None
+    name: str | None = None
+    os: str | None = None
+    telemetry: Any = None
+    pid: int | None = None
+    isolation: str | None = None
+    description: str | None = None
+    namespace: str | None = None
+    features: list[str] | None = None
+
+
+class NewChannel(msgspec.Struct):
+    """``engine::channels::create``."""
+
+    buffer_size: Annotated[int, Meta(ge=0)] | None = None
+
+
+class NewTrigger(msgspec.Struct):
+    """``engine::register_trigger``: a trigger that outlives its caller."""
+
+    trigger_type: str
+    function_id: str
+    config: Any = field(default_factory=dict)
+    metadata: Any = None
+    namespace: str | None = None
+    trigger_namespace: str | None = None
+
+
+class OldTrigger(msgspec.Struct):
+    """``engine::unregister_trigger``."""
+
+    id: str
+    trigger_type: str | None = None
+
+
+def install(engine: Engine) -> None:
+    """Register everything of this file and ``discovery``."""
+    api = ModuleApi(engine, MODULE)
+    core = CoreFunctions(engine)
+    engine.functions.aliases.update(ALIASES)
+    discovery = Discovery(engine)
+    discovery.install(api)
+    api.function("engine::workers::register", core.register_worker, takes=WorkerMetadata)
+    api.function("engine::channels::create", core.create_channel, takes=NewChannel)
+    api.function("engine::register_trigger", core.register_trigger, takes=NewTrigger)
+    api.function("engine::unregister_trigger", core.unregister_trigger, takes=OldTrigger)
+    api.trigger_type(
+        "engine::workers-available",
+        WorkerEvents(engine),
+        description="A worker connected, disconnected or described itself",
+    )
+    api.trigger_type(
+        "engine::functions-available",
+        FunctionEvents(engine, discovery),
+        description="The set of registered functions changed",
+    )
+
+
+def _raw(value: Any) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
+class CoreFunctions:
+    """The functions that change something."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def register_worker(self, said: WorkerMetadata) -> dict[str, bool]:
+        """``engine::workers::register`` (01 §8.4)."""
+        worker = self._engine.workers.get(said.caller)
+        if worker is None:
+            return {"success": True}
+        worker.runtime = said.runtime or "unknown"
+        worker.version = said.version
+        worker.language_telemetry = None if said.telemetry is None else _raw(said.telemetry)
+        worker.name = clean_label(said.name) or worker.name
+        worker.os = said.os or worker.os
+        worker.pid = said.pid if said.pid is not None else worker.pid
+        worker.isolation = said.isolation or worker.isolation
+        worker.description = clean_label(said.description) or worker.description
+        if said.features is not None:
+            worker.features = tuple(said.features)
+        if said.namespace and said.namespace != worker.namespace:
+            self._move(worker, said.namespace)
+        for namespace, id in worker.functions:
+            self._engine.functions.owner_changed(id, namespace)
+        self._engine.workers.announce("worker_metadata_updated", worker)
+        return {"success": True}
+
+    def _move(self, worker: Worker, namespace: str) -> None:
+        """A worker says its namespace last: what it registered before moves there."""
+        old, worker.namespace = worker.namespace, namespace
+        for key in list(worker.functions):
+            if key[0] == old:
+                self._engine.functions.move(key[1], worker, old, namespace)
+                del worker.functions[key]
+                worker.functions[(namespace, key[1])] = None
+        for key in list(worker.trigger_types):
+            if key[0] == old:
+                self._engine.triggers.move_type(key[1], worker, old, namespace)
+                del worker.trigger_types[key]
+                worker.trigger_types[(namespace, key[1])] = None
+
+    def create_channel(self, wanted: NewChannel) -> dict[str, dict[str, str]]:
+        """``engine::channels::create``."""
+        channel = self._engine.channels.create(wanted.buffer_size)
+        reference = {"channel_id": channel.id, "access_key": channel.key}
+        return {
+            "writer": {**reference, "direction": "write"},
+            "reader": {**reference, "direction": "read"},
+        }
+
+    async def register_trigger(self, wanted: NewTrigger) -> dict[str, str]:
+        """``engine::register_trigger``: waits for a provider's answer up to 10 s."""
+        registration = Registration(
+            uuid4_text(),
+            wanted.trigger_type,
+            wanted.function_id,
+            _raw(wanted.config),
+            owner=None,
+            metadata=None if wanted.metadata is None else _raw(wanted.metadata),
+            namespace=wanted.namespace or DEFAULT_NAMESPACE,
+            trigger_namespace=wanted.trigger_namespace,
+        )
+        try:
+            await self._engine.triggers.register(registration)
+            binding = registration.binding
+            if binding is not None and binding.type.owner is not None:
+                await self._provider_answer(binding)
+        except IIIError as error:
+            self._engine.triggers.release(registration)
+            message = error.message
+            if error.code != Code.TRIGGER_REGISTRATION_FAILED:
+                message = f"{error.code}: {message}"
+            raise InvocationError(Code.TRIGGER_REGISTRATION_FAILED, message) from error
+        return {"id": registration.id}
+
+    async def _provider_answer(self, binding: Binding) -> None:
+        answer: Deferred[None] = Deferred()
+        binding.waiting.append(answer)
+        timer = self._engine.clock.call_later(PROVIDER_ANSWER_S, answer.cancel)
+        try:
+            await answer
+        except CancelledError:
+            # No answer counts as accepted (01 §17.4).
+            binding.waiting.remove(answer)
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    def unregister_trigger(self, wanted: OldTrigger) -> dict[str, bool]:
+        """``engine::unregister_trigger``."""
+        return {"removed": self._engine.triggers.unregister(wanted.id, None)}
+
+
+class Events:
+    """A trigger type that fires all its bindings."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._bindings: list[Binding] = []
+
+    def add(self, binding: Binding) -> None:
+        """Provider: fire ``binding`` from now on."""
+        self._bindings.append(binding)
+
+    def remove(self, binding: Binding) -> None:
+        """Provider: not any more."""
+        self._bindings.remove(binding)
+
+    def fire(self, event: dict[str, Any]) -> None:
+        """Call every bound function; nobody waits."""
+        data = _raw(event)
+        for binding in list(self._bindings):
+            self._engine.fire(binding, data)
+
+
+class WorkerEvents(Events):
+    """``engine::workers-available``: at once, for every change."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        engine.workers.listen(self._changed)
+
+    def _changed(self, event: str, worker: Worker) -> None:
+        if self._bindings:
+            self.fire({"event": event, "worker_id": worker.id})
+
+
+class FunctionEvents(Events):
+    """``engine::functions-available``: at most every 500 ms, when the set differs."""
+
+    def __init__(self, engine: Engine, discovery: Discovery) -> None:
+        super().__init__(engine)
+        self._discovery = discovery
+        self._known: set[tuple[str, str]] = set()
+        self._timer: Timer | None = None
+        engine.functions.changed = self._changed
+        engine.on_stop(self._stop)
+
+    def add(self, binding: Binding) -> None:
+        """Provider: changes from now on count."""
+        if not self._bindings:
+            self._known = self._ids()
+        super().add(binding)
+
+    def _changed(self) -> None:
+        if self._bindings and self._timer is None:
+            self._timer = self._engine.clock.call_later(CHANGES_COALESCED_S, self._announce)
+
+    def _announce(self) -> None:
+        self._timer = None
+        ids = self._ids()
+        if ids == self._known:
+            return
+        self._known = ids
+        rows = self._discovery.functions(Query(include_internal=True))
+        self.fire({"event": "functions_changed", **rows})
+
+    def _ids(self) -> set[tuple[str, str]]:
+        return {(function.namespace, function.id) for function in self._engine.functions}
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,188 @@
+"""What a configuration says, as data: listeners, module entries, engine settings.
+
+An ``Entry`` keeps its module's ``config:`` block as plain data, because only the
+module knows its shape: the module hands its struct type to ``check_config`` and
+gets it back filled in.  Every part knows its line (``line_of``), so errors found
+long after reading still name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from iii.catalogue import Adapter, KnownModule, Role, load_class
+from iii.checking import Checker, InvalidConfiguration, Kind, Place, Problem
+from iii.errors import ConfigError
+
+DEFAULT_WORKER_PORT = 49134
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0)]
+NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Auth(msgspec.Struct, frozen=True):
+    """``auth:``, static worker tokens (decision 26)."""
+
+    tokens: Annotated[list[NonEmpty], msgspec.Meta(min_length=1)]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Top-level keys about the engine itself."""
+
+    function_routing: Literal["balance", "newest"] = "balance"
+    shutdown_timeout_ms: Milliseconds = 8000
+    auth: Auth | None = None
+    registration_namespace_grace_ms: Milliseconds | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerListener:
+    """A port workers connect to.
+
+    :ivar host: None for loopback, IPv4 and IPv6
+    :ivar port: 0 takes a free one
+    :ivar rbac: as written; not enforced yet, a warning says so
+    """
+
+    host: str | None = None
+    port: int = DEFAULT_WORKER_PORT
+    handshake_timeout_ms: int = 10_000
+    middleware_function_id: str | None = None
+    rbac: dict[str, Any] | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterChoice:
+    """The back end an entry asks for.
+
+    :ivar written: its name as in the file
+    :ivar adapter: what that means
+    :ivar config: the adapter's own configuration
+    """
+
+    written: str
+    adapter: Adapter
+    config: dict[str, Any]
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One module to load.
+
+    :ivar written: its name as in the file
+    :ivar flavour: which key named it; the defaults of some modules depend on it
+    :ivar config: the ``config:`` block without ``adapter``
+    :ivar adapter: the back end asked for; None means the module's default
+    :ivar implicit: nobody wrote it: part of the default set, or mandatory
+    :ivar warnings: what ``check_config`` noticed
+    """
+
+    written: str
+    module: KnownModule
+    flavour: Literal["class", "name"]
+    config: dict[str, Any]
+    place: Place
+    adapter: AdapterChoice | None = None
+    implicit: bool = False
+    warnings: list[Problem] = field(default_factory=list, compare=False)
+
+    @property
+    def canonical(self) -> str:
+        """``modules::api::RestApiModule``, whatever the file calls it."""
+        return self.module.canonical
+
+    @property
+    def name(self) -> str:
+        """``iii-http``, whatever the file calls it."""
+        return self.module.name
+
+    @property
+    def line(self) -> int | None:
+        return self.place.line
+
+    def place_of(self, *path: str | int) -> Place:
+        """A spot inside ``config:``, with its line and a name for messages."""
+        place = self.place / "config"
+        for step in path:
+            place = place / step
+        return place
+
+    def line_of(self, *path: str | int) -> int | None:
+        """Line of a key inside ``config:``: ``entry.line_of("cors", "allowed_origins")``."""
+        return self.place_of(*path).line
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything the engine needs to start.
+
+    :ivar source: the file; None when the defaults run
+    :ivar default_host: ``III_HOST``: where listeners without ``host:`` bind
+    :ivar in_memory: ``III_IN_MEMORY=1``: stores that name no method are volatile
+    :ivar warnings: to be logged as warnings
+    :ivar notes: to be logged as information
+    """
+
+    source: Path | None
+    worker_listeners: list[WorkerListener]
+    entries: list[Entry]
+    settings: Settings = field(default_factory=Settings)
+    default_host: str | None = None
+    in_memory: bool = False
+    warnings: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    place: Place = field(default_factory=Place, compare=False)
+
+    def line_of(self, key: str) -> int | None:
+        """Line of a top-level key."""
+        return (self.place / key).line
+
+
+def check_config(entry: Entry, type_: type[T], *, strict: bool = False, coerce: bool = False) -> T:
+    """The ``config:`` block of an entry as the module's own struct.
+
+    Unknown keys go to ``entry.warnings``.
+
+    :param strict: unknown keys are errors
+    :param coerce: read ``"9464"`` and ``"true"`` as number and boolean
+    :raises InvalidConfiguration: with all errors of the block
+    """
+    checker = Checker(coerce=coerce)
+    result = checker.struct(entry.config, type_, entry.place / "config")
+    errors = [p for p in checker.problems if strict or p.kind is Kind.ERROR]
+    if errors or result is None:
+        raise InvalidConfiguration(errors)
+    entry.warnings.extend(p for p in checker.problems if p not in entry.warnings)
+    return result
+
+
+def check_modules(entries: Sequence[Entry], *, strict: bool = False) -> list[Problem]:
+    """Check every entry against its module's own ``config`` struct (``iii check``).
+
+    Imports the modules.  A module class may set ``coerce_strings = True``.
+    """
+    problems: list[Problem] = []
+    for entry in entries:
+        if entry.module.role is not Role.MODULE or entry.module.missing:
+            continue
+        try:
+            class_ = load_class(entry.module)
+            type_ = getattr(class_, "config", None)
+            if type_ is not None:
+                coerce = bool(getattr(class_, "coerce_strings", False))
+                check_config(entry, type_, strict=strict, coerce=coerce)
+        except InvalidConfiguration as error:
+            problems.extend(error.problems)
+        except ConfigError as error:
+            problems.append(entry.place.error(error.message))
+        problems.extend(entry.warnings)
+    return problems

@@ -1,0 +1,350 @@
+"""The composition root: one engine with its modules and worker ports.
+
+``EngineService`` turns a ``Configuration`` into something that runs.  Start order:
+core functions, the modules as configured, the worker ports last, so that no
+worker ever meets a half-built engine.  Whatever fails ends the start, and what
+was started before it is stopped again.
+
+Stop order is the reverse, under one time limit for everything: no new work is
+taken, what is in flight may finish, modules stop (one that fails or hangs does
+not keep the others from stopping), workers are closed with 1012, which tells
+every SDK to reconnect.  This is the only place that knows engine, modules and
+listeners; process matters (signals, exit codes, systemd) are in ``iii.process``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from iii.catalogue import Role, find_adapter, load_class
+from iii.checking import Checker, InvalidConfiguration, Kind
+from iii.engine import discovery
+from iii.engine.clock import Clock
+from iii.engine.core import Engine
+from iii.engine.module import Module, ModuleApi
+from iii.entries import AdapterChoice, Configuration, Entry, check_config
+from iii.errors import Code, IIIError, StartError
+from iii.logging import LogOutput
+from iii.modules.observability.module import ObservabilityConfig
+from iii.net import is_loopback
+from iii.wire.listener import WorkerListener
+
+log = Logger()
+T = TypeVar("T")
+
+#: Every SDK reconnects after it; after 1000 or 1001 most never do.
+SERVICE_RESTART = 1012
+
+MODULE_STOP_S = 10.0
+#: What the stop keeps back from a long wait for calls in flight: stopping the
+#: modules and closing the workers need time too, and a container runtime kills.
+STOP_RESERVE_S = 2.5
+DRAIN_POLL_S = 0.02
+
+
+class ModuleService(Service):
+    """One module of a running engine.
+
+    :ivar entry: the configuration entry it was made from
+    """
+
+    def __init__(self, entry: Entry, module: Module, api: ModuleApi) -> None:
+        self.entry = entry
+        self.module = module
+        self._api = api
+        self.setName(f"{entry.written}@{id(self):x}")  # type: ignore[no-untyped-call]
+
+    async def start(self) -> None:
+        """Let the module register and bind."""
+        try:
+            await _awaited(self.module.start(self._api))
+        except Exception as error:
+            raise _start_error("initialize", self.entry, error) from error
+
+    def closing(self) -> None:
+        """Tell the module to take no new work."""
+        try:
+            self.module.closing()
+        except Exception:
+            log.failure("module {name}: closing() failed", name=self.entry.written)
+
+    async def stop(self, clock: Clock, limit_s: float) -> None:
+        """Stop the module; a failure or a time-out is logged, never raised."""
+        try:
+            stopping = Deferred.fromCoroutine(_awaited(self.module.stop()))
+            await within(clock, limit_s, stopping)
+        except CancelledError:
+            log.error(
+                "module {name} did not stop within {limit:.1f} s and is left behind",
+                name=self.entry.written,
+                limit=limit_s,
+            )
+        except Exception:
+            log.failure("module {name}: stop() failed", name=self.entry.written)
+
+
+class EngineService(MultiService):
+    """Engine, modules and worker ports as one service.
+
+    :param configuration: what to run
+    :param clock: the engine's clock; the reactor's unless a test brings its own
+    :param output: the process's log, to which the configured level and format are applied
+    :ivar engine: the engine
+    :ivar listeners: the worker ports, once started
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        configuration: Configuration,
+        *,
+        environ: Mapping[str, str],
+        clock: Clock | None = None,
+        output: LogOutput | None = None,
+    ) -> None:
+        super().__init__()
+        self.configuration = configuration
+        self.engine = Engine(
+            reactor, clock=clock, routing=configuration.settings.function_routing
+        )
+        self.listeners: list[WorkerListener] = []
+        self._environ = environ
+        self._output = output
+        self._stopped: Deferred[None] | None = None
+
+    @property
+    def modules(self) -> list[ModuleService]:
+        """The modules that started, in their order."""
+        return [service for service in self if isinstance(service, ModuleService)]
+
+    def startService(self) -> None:
+        """IService: start; see ``start`` for one that can be awaited.
+
+        :raises IIIError: what failed at once; a later failure is logged and stops the service
+        """
+        failures: list[BaseException] = []
+        started = Deferred.fromCoroutine(self.start())
+        started.addErrback(lambda failure: failures.append(failure.value))
+        if failures:
+            raise failures[0]
+
+    async def start(self) -> dict[str, Any]:
+        """Bring everything up.
+
+        :returns: the ready line: what listens on which port
+        :raises IIIError: nothing is left running
+        """
+        self.running = 1
+        try:
+            self._configure_log()
+            self.engine.start()
+            discovery.install(self.engine)
+            for entry in self.configuration.entries:
+                if entry.module.role is Role.MODULE and not entry.module.missing:
+                    await self._start_module(entry)
+            self._listen()
+        except BaseException:
+            await self._undo()
+            raise
+        return self.ready
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """``{"event": "ready", "worker": 49134, "http": 3111}``."""
+        ports = [listener.port for listener in self.listeners]
+        line: dict[str, Any] = {"event": "ready", "worker": ports[0] if ports else None}
+        if len(ports) > 1:
+            line["workers"] = ports
+        return line | self.engine.ready
+
+    def stopService(self) -> Deferred[None]:
+        """IService: stop in order; a second call waits for the first."""
+        if self._stopped is None:
+            self._stopped = Deferred.fromCoroutine(self._stop())
+            return self._stopped
+        again: Deferred[None] = Deferred()
+        self._stopped.chainDeferred(again)
+        return again
+
+    # Start -----------------------------------------------------------------------------
+
+    def _configure_log(self) -> None:
+        for entry in self.configuration.entries:
+            if self._output is not None and entry.name == "iii-observability":
+                settings = check_config(entry, ObservabilityConfig, coerce=True)
+                self._output.configure(
+                    level=settings.directives, format=settings.format, environ=self._environ
+                )
+        for note in self.configuration.notes:
+            log.info("{note}", note=str(note))
+        for warning in self.configuration.warnings:
+            log.warn("{warning}", warning=str(warning))
+
+    async def _start_module(self, entry: Entry) -> None:
+        module = create_module(entry)
+        for warning in entry.warnings:
+            log.warn("{warning}", warning=str(warning))
+        service = ModuleService(entry, module, ModuleApi(self.engine, entry.name))
+        # A child before it has started: one that fails half-way must be stopped too.
+        service.setServiceParent(self)  # type: ignore[no-untyped-call]
+        await service.start()
+
+    def _listen(self) -> None:
+        for wanted in self.configuration.worker_listeners:
+            listener = WorkerListener(
+                self.engine,
+                host=wanted.host,
+                port=wanted.port,
+                handshake_timeout_s=wanted.handshake_timeout_ms / 1000,
+            )
+            listener.listen()
+            listener.setServiceParent(self)  # type: ignore[no-untyped-call]
+            self.listeners.append(listener)
+            if not is_loopback(wanted.host) and self.configuration.settings.auth is None:
+                log.warn(
+                    "the worker port is reachable from other machines on {addresses} and asks "
+                    "for no token: who reaches it may call and register everything; set "
+                    "auth: {{tokens: [...]}} or bind it to 127.0.0.1",
+                    addresses=", ".join(listener.addresses),
+                )
+
+    async def _undo(self) -> None:
+        for listener in self.listeners:
+            await listener.stop_listening()
+            await listener.close_all(SERVICE_RESTART, "the engine did not start")
+        for service in reversed(self.modules):
+            await service.stop(self.engine.clock, MODULE_STOP_S)
+        self.engine.stop()
+        self.running = 0
+
+    # Stop ------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        if not self.running:
+            return
+        clock = self.engine.clock
+        limit_s = self.configuration.settings.shutdown_timeout_ms / 1000
+        ends = clock.monotonic() + limit_s
+        self.engine.closing = True
+        for service in self.modules:
+            service.closing()
+        for listener in self.listeners:
+            await listener.stop_listening()
+        await self._drain(ends - min(STOP_RESERVE_S, limit_s / 2))
+        for service in reversed(self.modules):
+            await service.stop(clock, _share(ends - clock.monotonic(), MODULE_STOP_S))
+        for listener in self.listeners:
+            await listener.close_all(SERVICE_RESTART, "the engine is restarting")
+        self.engine.stop()
+        self.running = 0
+        log.info("stopped")
+
+    async def _drain(self, until: float) -> None:
+        """Wait for the calls in flight, at most ``until`` (monotonic seconds)."""
+        clock = self.engine.clock
+        if count := self._in_flight():
+            log.info("waiting for {count} call(s) in flight", count=count)
+        while (count := self._in_flight()) and clock.monotonic() < until:
+            await _pause(clock, DRAIN_POLL_S)
+        if count:
+            log.warn("{count} call(s) did not finish in time and are given up", count=count)
+
+    def _in_flight(self) -> int:
+        return sum(len(worker.executing) for worker in self.engine.workers.connections())
+
+
+def create_module(entry: Entry) -> Module:
+    """The module of ``entry`` with its checked configuration and its adapter.
+
+    :raises StartError: its class can't be imported, or its configuration is wrong
+    """
+    try:
+        class_ = load_class(entry.module)
+        coerce = bool(getattr(class_, "coerce_strings", False))
+        settings = check_config(entry, class_.config, coerce=coerce)
+        module: Module = class_(settings)
+        if class_.adapters or entry.adapter is not None:
+            # Not every module has a backend, so ``Module`` has no such attribute.
+            vars(module)["adapter"] = _adapter(entry, class_.adapters)
+    except Exception as error:
+        raise _start_error("create", entry, error) from error
+    return module
+
+
+def _adapter(entry: Entry, own: Mapping[str, Callable[[Any], Any]]) -> Any:
+    """The back end the entry asks for, or the module's first."""
+    choice = entry.adapter
+    if choice is None:
+        known = next(iter(entry.module.adapters), None)
+        name = known.name if known is not None else next(iter(own))
+        known = known or find_adapter(entry.module, name)
+        choice = AdapterChoice(name, known, {}, entry.place) if known is not None else None
+    factory = (choice.adapter.factory if choice is not None else None) or own.get(
+        choice.adapter.name if choice is not None else name
+    )
+    if factory is None:
+        written = choice.written if choice is not None else ""
+        raise StartError(Code.CONFIG_ERROR, f"adapter '{written}' is not built into this release")
+    return factory(_adapter_settings(factory, choice))
+
+
+def _adapter_settings(factory: Any, choice: AdapterChoice | None) -> Any:
+    """``config:`` of the adapter, checked when its class says what it takes."""
+    config = choice.config if choice is not None else {}
+    type_ = getattr(factory, "config", None)
+    if choice is None or not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
+        return config
+    checker = Checker()
+    settings = checker.struct(config, type_, choice.place)
+    errors = [problem for problem in checker.problems if problem.kind is Kind.ERROR]
+    if settings is None:
+        raise InvalidConfiguration(errors)
+    for problem in checker.problems:
+        log.warn("{problem}", problem=str(problem))
+    return settings
+
+
+def _start_error(step: str, entry: Entry, error: Exception) -> StartError:
+    code = error.code if isinstance(error, IIIError) else Code.INTERNAL_ERROR
+    # Of an IIIError the message alone: the code is for programs.
+    reason = error.message if type(error) in (StartError, IIIError) else str(error)
+    if not isinstance(error, IIIError):
+        reason = f"{type(error).__name__}: {reason}"
+    return StartError(code, f"failed to {step} module '{entry.written}': {reason}")
+
+
+def _share(left_s: float, most_s: float) -> float:
+    # Even when time is up, a module gets a moment to let go of its files.
+    return min(most_s, max(0.2, left_s))
+
+
+async def _awaited(outcome: Awaitable[Any] | None) -> None:
+    if outcome is not None:
+        if not (inspect.isawaitable(outcome) or isinstance(outcome, Deferred)):
+            raise TypeError(f"expected an awaitable or None, got {type(outcome).__name__}")
+        await outcome
+
+
+def _pause(clock: Clock, seconds: float) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+    clock.call_later(seconds, done.callback, None)
+    return done
+
+
+def within(clock: Clock, limit_s: float, running: Deferred[T]) -> Deferred[T]:
+    """``running``, cancelled after ``limit_s`` on the engine's clock."""
+    timer = clock.call_later(limit_s, running.cancel)
+
+    def done(outcome: Any) -> Any:
+        if timer.active():
+            timer.cancel()
+        return outcome
+
+    return running.addBoth(done)

@@ -1,0 +1,142 @@
+"""From calls and outcomes to the bytes of messages.
+
+The two messages every relayed call needs are joined from bytes: the payload was
+checked when it came in, so it is only passed on.  Everything else is encoded
+from its struct in ``messages``.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from msgspec import Raw
+
+from iii.engine.invocations import Call, ErrorBody
+from iii.errors import Code
+from iii.wire.messages import Message, given
+
+encode = msgspec.json.Encoder().encode
+
+_RESULT = b'{"type":"invocationresult","invocation_id":'
+_INVOKE = b'{"type":"invokefunction","invocation_id":"'
+_CALLER = b'"_caller_worker_id":"'
+
+_LOST_ID = re.compile(rb'"invocation_id"\s*:\s*"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,128})"')
+_LOST_TYPE = re.compile(rb'"type"\s*:\s*"(invokefunction|invocationresult)"')
+_LOST_FUNCTION = re.compile(rb'"function_id"\s*:\s*"([^"\\]{1,1024})"')
+
+
+def invoke_message(call: Call) -> bytes:
+    """engine -> worker: run ``call``."""
+    parts = [
+        _INVOKE,
+        call.id.encode(),
+        b'","function_id":',
+        encode(call.function_id),
+        b',"data":',
+        call.data,
+    ]
+    if call.traceparent is not None:
+        parts += (b',"traceparent":', encode(call.traceparent))
+    if call.baggage is not None:
+        parts += (b',"baggage":', encode(call.baggage))
+    if call.metadata is not None:
+        parts += (b',"metadata":', call.metadata)
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def result_message(
+    invocation_id: str,
+    function_id: str,
+    result: Raw | None,
+    error: ErrorBody | None,
+    traceparent: str | None = None,
+    baggage: str | None = None,
+) -> bytes:
+    """engine -> worker: the answer to the call it knows as ``invocation_id``."""
+    parts: list[bytes | Raw] = [
+        _RESULT,
+        encode(invocation_id),
+        b',"function_id":',
+        encode(function_id),
+    ]
+    if error is not None:
+        parts += (b',"error":', encode(error))
+    elif result is not None:
+        parts += (b',"result":', result)
+    if traceparent is not None:
+        parts += (b',"traceparent":', encode(traceparent))
+    if baggage is not None:
+        parts += (b',"baggage":', encode(baggage))
+    parts.append(b"}")
+    return b"".join(parts)
+
+
+def with_caller(data: Raw, caller: bytes) -> Raw:
+    """``data`` with the caller's worker id in it, when it is an object (01 §6.1).
+
+    Appended, because the last of two equal keys counts; a key the client put
+    there itself is taken out all the same.
+    """
+    text = bytes(data)
+    if not text.startswith(b"{"):
+        return data
+    if b"caller_worker_id" in text:
+        fields = msgspec.json.decode(text, type=dict[str, Raw])
+        fields.pop("_caller_worker_id", None)
+        text = encode(fields)
+    comma = b"," if len(text) > 2 and text[1:-1].strip() else b""
+    return Raw(b"".join((text[:-1], comma, _CALLER, caller, b'"}')))
+
+
+def error_body(raw: Raw) -> ErrorBody | None:
+    """The ``error`` of a result; whatever a worker sent there becomes code and message."""
+    present = given(raw)
+    if present is None:
+        return None
+    try:
+        return msgspec.json.decode(present, type=ErrorBody)
+    except msgspec.ValidationError:
+        value = msgspec.json.decode(present)
+    if isinstance(value, dict):
+        code, message = value.get("code"), value.get("message")
+        stack = value.get("stacktrace")
+        return ErrorBody(
+            code if isinstance(code, str) else Code.UNKNOWN,
+            message if isinstance(message, str) else "",
+            stack if isinstance(stack, str) else None,
+        )
+    if not value:
+        return None
+    return ErrorBody(
+        Code.INVOCATION_FAILED, value if isinstance(value, str) else bytes(present).decode()
+    )
+
+
+class Lost:
+    """What can be saved of a message that can't be decoded, so that nobody hangs."""
+
+    __slots__ = ("function_id", "invocation_id", "is_result")
+
+    def __init__(self, invocation_id: str, function_id: str, is_result: bool) -> None:
+        self.invocation_id = invocation_id
+        self.function_id = function_id
+        self.is_result = is_result
+
+    @classmethod
+    def find(cls, payload: bytes) -> Lost | None:
+        """The call a broken message was about, when it says so."""
+        kind = _LOST_TYPE.search(payload)
+        id = _LOST_ID.search(payload)
+        if kind is None or id is None:
+            return None
+        function = _LOST_FUNCTION.search(payload)
+        name = "" if function is None else function[1].decode(errors="replace")
+        return cls(id[1].decode(), name, kind[1] == b"invocationresult")
+
+
+def plain(message: Message) -> bytes:
+    """Any other message."""
+    return encode(message)

@@ -1,0 +1,237 @@
+"""One connection on the worker port, whatever it turns out to be.
+
+What a connection is shows in its path: a worker on ``/``, a telemetry socket on
+``/otel``, one end of a channel under ``/ws/channels/``.  It gets its role when
+the upgrade is accepted and the role hears about messages and the end.
+
+The handshake is Autobahn's; refusals are put into the words clients know
+(docs/protocol.md, "Endpoints").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qs
+
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iii.wire.channel import ChannelReader, ChannelWriter
+from iii.wire.frames import FastFrames
+from iii.wire.outbox import Outbox, message_frames, text_frame
+from iii.wire.session import Session
+from iii.wire.telemetry import TelemetrySocket
+
+if TYPE_CHECKING:
+    from iii.wire.listener import WorkerFactory
+
+log = Logger()
+
+CHANNEL_PREFIX = "/ws/channels/"
+MAX_REQUEST_BYTES = 64 * 1024
+_SMALL = 65536
+
+_PONG_OR_PING = (0x89, 0x8A)
+
+_NO_UPGRADE = "Connection header did not include 'upgrade'"
+_NOT_13 = "`Sec-WebSocket-Version` header did not include '13'"
+
+# Autobahn's reason starts with → what clients of the original know.
+_REFUSALS = (
+    ("HTTP Upgrade header", _NO_UPGRADE),
+    ("HTTP Connection header", _NO_UPGRADE),
+    ("WebSocket version", _NOT_13),
+    ("could not parse HTTP Sec-WebSocket-Version", _NOT_13),
+    ("WebSocket connection denied - Hixie76", _NOT_13),
+    ("HTTP Sec-WebSocket-Key header missing", "`Sec-WebSocket-Key` header missing"),
+)
+
+
+class Role(Protocol):
+    """What a connection is for."""
+
+    def opened(self) -> None:
+        """The upgrade is done."""
+        ...
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        """One message."""
+        ...
+
+    def closed(self, clean: bool) -> None:
+        """The connection ended; ``clean`` when the peer said goodbye."""
+        ...
+
+
+class Connection(FastFrames):
+    """A WebSocket connection on the worker port."""
+
+    factory: WorkerFactory
+    transport: Any
+    _outbox: Outbox | None = None
+    _role: Role | None = None
+    heard_at = 0.0
+
+    # Handshake -------------------------------------------------------------------------
+
+    def onConnect(self, request: ConnectionRequest) -> None:
+        """Autobahn: the upgrade is valid; find the role by the path.
+
+        :raises ConnectionDeny: nothing is at that path
+        """
+        engine = self.factory.engine
+        path = request.path
+        if path == "/":
+            peer = self.transport.getPeer()
+            self._role = Session(engine, self, getattr(peer, "host", "unknown"))
+        elif path == "/otel":
+            self._role = TelemetrySocket(engine)
+        elif path.startswith(CHANNEL_PREFIX):
+            self._role = self._channel_role(path[len(CHANNEL_PREFIX) :], self.http_request_uri)
+        else:
+            raise ConnectionDeny(404, "")
+
+    def _channel_role(self, channel_id: str, uri: str) -> Role:
+        query = parse_qs(uri.partition("?")[2], keep_blank_values=True)
+        missing = [name for name in ("key", "dir") if name not in query]
+        if missing:
+            text = f"Failed to deserialize query string: missing field `{missing[0]}`"
+            raise ConnectionDeny(400, text)
+        direction = query["dir"][-1]
+        if direction not in ("read", "write"):
+            text = (
+                f"Failed to deserialize query string: unknown variant `{direction[:32]}`, "
+                "expected `read` or `write`"
+            )
+            raise ConnectionDeny(400, text)
+        channel = self.factory.engine.channels.find(channel_id, query["key"][-1])
+        if channel is None:
+            raise ConnectionDeny(404, "Channel not found")
+        if direction == "read":
+            return ChannelReader(channel, self)
+        return ChannelWriter(channel, self)
+
+    def failHandshake(self, reason: str, code: int = 400, responseHeaders: Any = None) -> None:
+        """Autobahn: refuse the upgrade."""
+        body = reason
+        method, _, rest = getattr(self, "http_status_line", "").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if code not in (404, 503) and method and not _known(path):
+            code, body = 404, ""
+        elif code == 405 or method not in ("GET", ""):
+            code, body = 405, ""
+        else:
+            for start, text in _REFUSALS:
+                if reason.startswith(start):
+                    code, body = 400, text
+        self._answer(code, body)
+        self.dropConnection(abort=False)
+
+    def _answer(self, code: int, body: str) -> None:
+        content = body.encode()
+        head = f"HTTP/1.1 {code} {_PHRASES.get(code, 'Error')}\r\n"
+        if code == 405:
+            head += "allow: GET\r\n"
+        if content:
+            head += "content-type: text/plain; charset=utf-8\r\n"
+        head += f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + content)
+
+    def onOpen(self) -> None:
+        """Autobahn: the connection is open."""
+        # What only the handshake needed: 10,000 connections feel it.
+        for spent in ("http_headers", "http_request_data", "_transport_details"):
+            self.__dict__.pop(spent, None)
+        self._outbox = Outbox(
+            self.transport, self.factory.engine.turn, self.factory.engine.clock, self._stalled
+        )
+        assert self._role is not None
+        if isinstance(self._role, Session):
+            self.factory.watch(self)
+        self._role.opened()
+
+    # In --------------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted: bytes; what they cause to be sent goes out together."""
+        factory = self.factory
+        self.heard_at = factory.monotonic()
+        if self.state == self.STATE_CONNECTING and len(self.data) > MAX_REQUEST_BYTES:
+            self.dropConnection(abort=True)
+            return
+        factory.turn.run(super().dataReceived, data)
+
+    def frame_received(self, payload: bytes, is_binary: bool) -> None:
+        """FastFrames: one message."""
+        if self._role is not None:
+            self._role.received(payload, is_binary)
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """Autobahn: the connection is gone."""
+        role, self._role = self._role, None
+        if self._outbox is not None:
+            self._outbox.close()
+            self.factory.unwatch(self)
+            if role is not None:
+                role.closed(wasClean)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted: the socket is gone."""
+        super().connectionLost(reason)
+        self.factory.gone(self)
+
+    # Out -------------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> int:
+        """Bytes the peer has not taken yet."""
+        return 0 if self._outbox is None else self._outbox.queued
+
+    def send_text(self, payload: bytes) -> None:
+        """Send one text message."""
+        if self.state == self.STATE_OPEN and self._outbox is not None:
+            frame = text_frame(payload) if len(payload) < _SMALL else message_frames(payload)
+            self._outbox.send(frame)
+
+    def send_message(self, payload: bytes, text: bool) -> None:
+        """Send one message of a channel."""
+        if self.state == self.STATE_OPEN and self._outbox is not None:
+            self._outbox.send(message_frames(payload, binary=not text))
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Autobahn: control frames; a pong overtakes bulk that is queued."""
+        if self._outbox is None:
+            super().sendData(data, sync, chopsize)
+        elif data[0] in _PONG_OR_PING:
+            self._outbox.send_ahead(data)
+        else:
+            self._outbox.send(data)
+
+    def on_drained(self, drained: Any) -> None:
+        """Call ``drained()`` each time everything queued was taken."""
+        if self._outbox is not None:
+            self._outbox.on_drained(drained)
+
+    def drop(self) -> None:
+        """End the TCP connection without a goodbye."""
+        self.dropConnection(abort=True)
+
+    def _stalled(self) -> None:
+        log.warn("{peer}: dropped, it took nothing for 60 s", peer=self.peer)
+        self.drop()
+
+
+def _known(path: str) -> bool:
+    return path in ("/", "/otel") or path.startswith(CHANNEL_PREFIX)
+
+
+_PHRASES = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
+}

@@ -1,0 +1,231 @@
+"""The way out: frames to one socket, in order, bounded.
+
+While the kernel takes everything, a frame costs one ``send`` and no buffer.
+Frames of one turn go out together.  What the kernel refuses waits here, not in
+the transport, which only ever gets a window of it: so a pong overtakes the bulk
+that is queued, and the connection knows how much it owes.
+
+A peer that takes nothing for ``STALL_S`` seconds while something waits is
+dropped.  The limit on what may wait is the caller's to enforce (``queued``).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPullProducer
+from zope.interface import implementer
+
+from iii.engine.clock import Clock, Timer
+from iii.engine.turn import Turn
+
+WINDOW_BYTES = 256 * 1024
+STALL_S = 60.0
+
+_TEXT = 0x81
+_BINARY = 0x82
+_CONTINUATION = 0x80
+_NOT_FINAL = 0x7F
+FRAGMENT_ABOVE_BYTES = 16 * 1024 * 1024
+FRAGMENT_BYTES = 1024 * 1024
+
+_SHORT_TEXT = tuple(bytes((_TEXT, length)) for length in range(126))
+
+
+def text_frame(payload: bytes) -> bytes:
+    """One unmasked text frame."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_TEXT[length] + payload
+    return _header(_TEXT, length) + payload
+
+
+def message_frames(payload: bytes, *, binary: bool = False) -> bytes:
+    """A message as one frame, or, above 16 MiB, as frames of 1 MiB (01 §16.4)."""
+    first = _BINARY if binary else _TEXT
+    length = len(payload)
+    if length <= FRAGMENT_ABOVE_BYTES:
+        return _header(first, length) + payload
+    parts: list[bytes] = []
+    view = memoryview(payload)
+    for at in range(0, length, FRAGMENT_BYTES):
+        part = view[at : at + FRAGMENT_BYTES]
+        kind = first if at == 0 else _CONTINUATION
+        if at + FRAGMENT_BYTES < length:
+            kind &= _NOT_FINAL
+        parts += (_header(kind, len(part)), bytes(part))
+    return b"".join(parts)
+
+
+def _header(kind: int, length: int) -> bytes:
+    if length < 126:
+        return bytes((kind, length))
+    if length < 65536:
+        return bytes((kind, 126)) + length.to_bytes(2, "big")
+    return bytes((kind, 127)) + length.to_bytes(8, "big")
+
+
+@implementer(IPullProducer)
+class Outbox:
+    """Frames waiting for one transport.
+
+    :param transport: a Twisted transport; a plain TCP one is written to directly
+    :param stalled: called once when the peer took nothing for ``STALL_S``
+    """
+
+    __slots__ = (
+        "_clock",
+        "_drained",
+        "_gathered",
+        "_queue",
+        "_socket",
+        "_stall",
+        "_stalled",
+        "_transport",
+        "_turn",
+        "queued",
+    )
+
+    def __init__(
+        self,
+        transport: Any,
+        turn: Turn,
+        clock: Clock,
+        stalled: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._turn = turn
+        self._clock = clock
+        self._stalled = stalled
+        self._drained: Callable[[], None] | None = None
+        self._gathered: list[bytes] = []
+        self._queue: deque[bytes] | None = None
+        self._stall: Timer | None = None
+        self.queued = 0
+        plain = isinstance(transport, tcp.Connection) and not transport.TLS
+        self._socket = transport.socket if plain else None
+
+    def send(self, frame: bytes) -> None:
+        """Send ``frame`` after everything sent before."""
+        if self._queue is not None:
+            self._enqueue(frame)
+        elif self._turn.open:
+            if not self._gathered:
+                self._turn.later(self.flush)
+            self._gathered.append(frame)
+        else:
+            self._write(frame)
+
+    def send_ahead(self, frame: bytes) -> None:
+        """Send a control frame before everything that waits."""
+        if self._queue is None:
+            self.send(frame)
+        else:
+            self._queue.appendleft(frame)
+            self.queued += len(frame)
+
+    def on_drained(self, drained: Callable[[], None]) -> None:
+        """Call ``drained()`` each time nothing waits any more."""
+        self._drained = drained
+
+    def flush(self) -> None:
+        """Write what this turn gathered."""
+        gathered = self._gathered
+        if not gathered:
+            return
+        frame = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        gathered.clear()
+        if self._queue is None:
+            self._write(frame)
+        else:
+            self._enqueue(frame)
+
+    def close(self) -> None:
+        """The connection is gone: nothing is sent any more."""
+        self._gathered.clear()
+        self._socket = None
+        if self._queue is not None:
+            self._queue.clear()
+        self._cancel_stall()
+        self.queued = 0
+
+    def _write(self, frame: bytes) -> None:
+        transport = self._transport
+        socket = self._socket
+        if socket is not None and not transport.dataBuffer and not transport._tempDataBuffer:
+            if not transport.connected or transport.disconnecting:
+                return
+            try:
+                sent = socket.send(frame)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                # The transport meets the same error and ends the connection its way.
+                transport.write(frame)
+                return
+            if sent == len(frame):
+                return
+            frame = frame[sent:]
+        elif socket is None and not self._busy():
+            transport.write(frame)
+            if not self._busy():
+                return
+            frame = b""
+        self._start_queue(frame)
+
+    def _busy(self) -> bool:
+        """Whether the transport still holds more than a window (TLS and test transports)."""
+        held = len(getattr(self._transport, "dataBuffer", b""))
+        held += int(getattr(self._transport, "_tempDataLen", 0))
+        return held > WINDOW_BYTES
+
+    def _start_queue(self, rest: bytes) -> None:
+        self._queue = deque()
+        self._stall = self._clock.call_later(STALL_S, self._give_up)
+        if rest:
+            self._enqueue(rest)
+        # A pull producer: asked for the next window each time the transport is empty.
+        self._transport.registerProducer(self, False)
+
+    def _enqueue(self, frame: bytes) -> None:
+        assert self._queue is not None
+        self._queue.append(frame)
+        self.queued += len(frame)
+
+    def resumeProducing(self) -> None:
+        """Transport: everything so far was taken; the next window."""
+        queue = self._queue
+        if queue is None:
+            return
+        self._cancel_stall()
+        window: list[bytes] = []
+        size = 0
+        while queue and size < WINDOW_BYTES:
+            frame = queue.popleft()
+            window.append(frame)
+            size += len(frame)
+        self.queued -= size
+        if window:
+            self._stall = self._clock.call_later(STALL_S, self._give_up)
+            self._transport.write(b"".join(window))
+            return
+        self._queue = None
+        self._transport.unregisterProducer()
+        if self._drained is not None:
+            self._drained()
+
+    def stopProducing(self) -> None:
+        """Transport: the connection is gone."""
+        self.close()
+
+    def _give_up(self) -> None:
+        self._stall = None
+        self._stalled()
+
+    def _cancel_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None

@@ -1,0 +1,586 @@
+"""One worker's conversation: messages in, engine calls out, and back.
+
+Messages are handled in the order they came in.  A registration may have to wait
+for a module (Deferred); registrations behind it wait too, and so do calls of a
+function whose registration waits, but results, pings and everything else go on,
+so a provider on the same connection can always answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from iii.engine.core import Engine
+from iii.engine.functions import DEFAULT_NAMESPACE, FunctionSpec
+from iii.engine.ids import is_uuid, uuid4_text
+from iii.engine.invocations import Call, ErrorBody
+from iii.engine.triggers import Registration, TriggerType, WorkerProvider
+from iii.engine.workers import Worker
+from iii.errors import Code, IIIError, RegistrationError
+from iii.wire import messages as m
+from iii.wire import telemetry
+from iii.wire.codec import (
+    Lost,
+    encode,
+    error_body,
+    invoke_message,
+    plain,
+    result_message,
+    with_caller,
+)
+
+log = Logger()
+
+MAX_FUNCTIONS = 10_000
+MAX_TRIGGERS = 10_000
+MAX_ID_BYTES = 1024
+MAX_WAITING_REGISTRATIONS = 20_000
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+PYTHON_LIMIT_BYTES = 1024 * 1024
+PYTHON_RAISED_LIMIT = (0, 24, 6)
+LARGE_MESSAGES = "large-messages.v1"
+CLOSE_OVERLOAD = 1013
+CLOSE_RESTART = 1012
+
+
+class Wire(Protocol):
+    """The connection below a session."""
+
+    def send_text(self, payload: bytes) -> None: ...
+
+    @property
+    def queued(self) -> int:
+        """Bytes the peer has not taken yet."""
+        ...
+
+    def sendClose(self, code: int, reason: str) -> None: ...
+
+    def drop(self) -> None: ...
+
+
+class _Requester:
+    """Who waits for a relayed call: the session, and the id it knows the call by."""
+
+    __slots__ = ("baggage", "id", "traceparent")
+
+    def __init__(self, id: str, traceparent: str | None, baggage: str | None) -> None:
+        self.id = id
+        self.traceparent = traceparent
+        self.baggage = baggage
+
+
+class Session:
+    """The role of a connection on ``/``: a worker."""
+
+    def __init__(self, engine: Engine, wire: Wire, ip_address: str) -> None:
+        self._engine = engine
+        self._invocations = engine.invocations
+        self._wire = wire
+        self.worker = Worker(self, ip_address, engine.clock.wall_ms())
+        self._caller = self.worker.id.encode()
+        self._waiting: deque[m.Message] | None = None
+        self._open = True
+
+    def opened(self) -> None:
+        """The upgrade is done."""
+        self._engine.workers.add(self.worker)
+        self._send(m.WorkerRegistered(self.worker.id, self.worker.reattach_token))
+
+    def closed(self, clean: bool) -> None:
+        """The connection ended, or is to be treated as if it had."""
+        if not self._open:
+            return
+        self._open = False
+        self._waiting = None
+        self._engine.worker_gone(self.worker)
+
+    # In --------------------------------------------------------------------------------
+
+    def received(self, payload: bytes, is_binary: bool) -> None:
+        """One message of the worker."""
+        if is_binary and payload[:4] in telemetry.KINDS:
+            self.worker.telemetry_frames += 1
+            self._engine.telemetry(telemetry.KINDS[payload[:4]], payload[4:])
+            return
+        try:
+            message = m.decode(payload)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            self._undecodable(payload, error)
+            return
+        self.worker.spoke = True
+        if self._waiting is not None and self._must_wait(message):
+            self._waiting.append(message)
+            return
+        self._handle(message)
+
+    def _handle(self, message: m.Message) -> None:
+        handler = _HANDLERS[type(message)]
+        done = handler(self, message)
+        if done is not None and not done.called:
+            if self._waiting is None:
+                self._waiting = deque()
+            done.addBoth(self._go_on)
+
+    def _must_wait(self, message: m.Message) -> bool:
+        """Whether ``message`` may only be handled after the waiting registration."""
+        if isinstance(message, m.InvokeFunction):
+            assert self._waiting is not None
+            return any(
+                isinstance(known, m.RegisterFunction) and known.id == message.function_id
+                for known in self._waiting
+            )
+        if type(message) not in _REGISTRATIONS:
+            return False
+        assert self._waiting is not None
+        if len(self._waiting) >= MAX_WAITING_REGISTRATIONS:
+            self._overloaded("too many registrations are waiting for a module")
+        return True
+
+    def _go_on(self, outcome: object) -> None:
+        """A registration was answered: handle what waited behind it."""
+        waiting, self._waiting = self._waiting, None
+        while waiting:
+            if self._waiting is not None:
+                # The next one has to wait as well; the rest stays behind it.
+                self._waiting.extend(waiting)
+                return
+            self._handle(waiting.popleft())
+
+    def _undecodable(self, payload: bytes, error: Exception) -> None:
+        """Ignore it, say so once in the log, and let nobody hang (01 §2)."""
+        if not payload.strip():
+            return
+        log.warn(
+            "{worker}: ignored a message that can't be decoded: {error}",
+            worker=self.worker.describe,
+            error=error,
+        )
+        lost = Lost.find(payload)
+        if lost is None:
+            return
+        malformed = isinstance(error, (msgspec.DecodeError, RecursionError))
+        body = ErrorBody(
+            Code.INVALID_JSON
+            if malformed and not isinstance(error, msgspec.ValidationError)
+            else Code.DESERIALIZATION_ERROR,
+            f"the message can't be decoded: {error}",
+        )
+        if lost.is_result:
+            self._invocations.finish(self.worker, lost.invocation_id, None, body)
+        else:
+            self._send_result(lost.invocation_id, lost.function_id, None, body)
+
+    # Calls -----------------------------------------------------------------------------
+
+    def _invoke(self, message: m.InvokeFunction) -> None:
+        """worker -> engine: call a function."""
+        action = None if message.action is m.ABSENT else self._action_of(message)
+        if action == "enqueue" or action == "unknown":
+            return
+        waits = message.invocation_id is not None and action is None
+        id = message.invocation_id
+        if message.namespace is not None and not message.namespace.strip():
+            if waits and id is not None:
+                text = "`namespace` is empty: leave it out or name one"
+                body = ErrorBody(Code.INVALID_NAMESPACE, text)
+                self._send_result(id, message.function_id, None, body)
+            return
+        call = Call(
+            id if waits and id is not None and is_uuid(id) else uuid4_text(),
+            message.function_id,
+            with_caller(message.data, self._caller),
+            self._answer if waits else self._unheard,
+            None,
+            message.traceparent,
+            message.baggage,
+            m.given(message.metadata),
+            message.namespace,
+        )
+        if waits and id is not None:
+            call.requester = _Requester(id, message.traceparent, message.baggage)
+            self.worker.issued += 1
+        self._invocations.start(call)
+
+    def _action_of(self, message: m.InvokeFunction) -> str | None:
+        """``void``, or a refusal that has been answered, or None."""
+        present = m.given(message.action)
+        if present is None:
+            return None
+        action = msgspec.json.decode(present)
+        kind = action.get("type") if isinstance(action, dict) else None
+        if kind == "void":
+            return "void"
+        if kind == "enqueue":
+            return self._enqueue(message, action)
+        log.warn(
+            "{worker}: invokefunction {function} has an unknown action {action}",
+            worker=self.worker.describe,
+            function=message.function_id,
+            action=action,
+        )
+        if message.invocation_id is not None:
+            body = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {kind!r}")
+            self._send_result(message.invocation_id, message.function_id, None, body)
+        return "unknown"
+
+    def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> str:
+        """Put the call on a queue through ``engine::queue::enqueue``."""
+        receipt = uuid4_text()
+        queued = {
+            "queue": action.get("queue"),
+            "function_id": message.function_id,
+            "data": message.data,
+            "messageReceiptId": receipt,
+            "traceparent": message.traceparent,
+            "baggage": message.baggage,
+        }
+        extra = {key: value for key, value in action.items() if key not in ("type", "queue")}
+        answer = self._engine.invoke(
+            "engine::queue::enqueue", {**extra, **queued}, namespace=message.namespace
+        )
+        answer.addCallbacks(
+            self._enqueued,
+            self._not_enqueued,
+            callbackArgs=(message, receipt),
+            errbackArgs=(message,),
+        )
+        return "enqueue"
+
+    def _enqueued(self, result: Raw | None, message: m.InvokeFunction, receipt: str) -> None:
+        if message.invocation_id is not None:
+            value = result or Raw(encode({"messageReceiptId": receipt}))
+            self._send_result(
+                message.invocation_id,
+                message.function_id,
+                value,
+                None,
+                message.traceparent,
+                message.baggage,
+            )
+
+    def _not_enqueued(self, failure: Any, message: m.InvokeFunction) -> None:
+        text = str(getattr(failure.value, "message", failure.value))
+        if getattr(failure.value, "code", "") == Code.FUNCTION_NOT_FOUND:
+            text = "QueueModule not loaded"
+        log.warn(
+            "{worker}: enqueue of {function} failed: {text}",
+            worker=self.worker.describe,
+            function=message.function_id,
+            text=text,
+        )
+        if message.invocation_id is not None:
+            body = ErrorBody(Code.ENQUEUE_ERROR, text)
+            self._send_result(message.invocation_id, message.function_id, None, body)
+
+    def _answer(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+        """The outcome of a call this worker made and waits for."""
+        self.worker.issued -= 1
+        asked: _Requester = call.requester
+        self._send_result(
+            asked.id, call.function_id, result, error, asked.traceparent, asked.baggage
+        )
+
+    def _unheard(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+        """The outcome of a call nobody waits for: only failures are worth a line."""
+        if error is not None:
+            log.warn(
+                "{worker}: fire-and-forget call of {function} failed: {code}: {message}",
+                worker=self.worker.describe,
+                function=call.function_id,
+                code=error.code,
+                message=error.message,
+            )
+
+    def _result(self, message: m.InvocationResult) -> None:
+        """worker -> engine: the answer to a call it ran."""
+        if message.invocation_id is None:
+            return
+        error = None if message.error is m.ABSENT else error_body(message.error)
+        result = None if error is not None else m.given(message.result)
+        if not self._invocations.finish(self.worker, message.invocation_id, result, error):
+            log.debug(
+                "{worker}: Did not find caller for invocation {id}",
+                worker=self.worker.describe,
+                id=message.invocation_id,
+            )
+
+    # Registrations ---------------------------------------------------------------------
+
+    def _register_function(self, message: m.RegisterFunction) -> None:
+        namespace = message.namespace or self.worker.namespace
+        if m.given(message.invocation) is not None:
+            log.warn(
+                "{worker}: refused registerfunction {id}: HTTP functions module not loaded",
+                worker=self.worker.describe,
+                id=message.id,
+            )
+            return
+        key = (namespace, message.id)
+        functions = self.worker.functions
+        if not self._fits("registerfunction", message.id, key in functions, len(functions)):
+            return
+        spec = FunctionSpec(
+            self.worker,
+            message.description,
+            m.given(message.request_format),
+            m.given(message.response_format),
+            m.given(message.metadata),
+        )
+        try:
+            self._engine.functions.register(message.id, spec, namespace)
+        except RegistrationError as error:
+            self._log_refusal("registerfunction", message.id, error)
+            if (self.worker.version_tuple or (0, 0, 0)) >= (0, 23, 0):
+                self._send(m.RegistrationRejected(error.code, namespace, message.id, "engine"))
+            return
+        functions[key] = None
+
+    def _unregister_function(self, message: m.UnregisterFunction) -> None:
+        namespace = message.namespace or self.worker.namespace
+        if self._engine.functions.unregister(message.id, self.worker, namespace):
+            self.worker.functions.pop((namespace, message.id), None)
+
+    def _register_trigger_type(self, message: m.RegisterTriggerType) -> Deferred[None] | None:
+        namespace = message.namespace or self.worker.namespace
+        if not self._fits("registertriggertype", message.id, False, 0):
+            return None
+        type = TriggerType(
+            message.id,
+            WorkerProvider(self.worker),
+            description=message.description or "",
+            owner=self.worker,
+            shared=False,
+            namespace=namespace,
+            trigger_request_format=m.given(message.trigger_request_format),
+            call_request_format=m.given(message.call_request_format),
+        )
+        self.worker.trigger_types[(namespace, message.id)] = None
+        try:
+            return self._engine.triggers.add_type(type)
+        except RegistrationError as error:
+            self.worker.trigger_types.pop((namespace, message.id), None)
+            self._log_refusal("registertriggertype", message.id, error)
+            return None
+
+    def _unregister_trigger_type(self, message: m.UnregisterTriggerType) -> None:
+        namespace = message.namespace or self.worker.namespace
+        if self._engine.triggers.remove_type(message.id, self.worker, namespace):
+            self.worker.trigger_types.pop((namespace, message.id), None)
+
+    def _register_trigger(self, message: m.RegisterTrigger) -> Deferred[None] | None:
+        registration = Registration(
+            message.id,
+            message.trigger_type,
+            message.function_id,
+            message.config,
+            owner=self.worker,
+            metadata=m.given(message.metadata),
+            namespace=message.namespace or DEFAULT_NAMESPACE,
+            trigger_namespace=message.trigger_namespace,
+        )
+        triggers = self.worker.triggers
+        if not self._fits("registertrigger", message.id, message.id in triggers, len(triggers)):
+            text = f"limit of {MAX_TRIGGERS} triggers or {MAX_ID_BYTES} bytes per id exceeded"
+            self.registration_failed(registration, ErrorBody(Code.LIMIT_EXCEEDED, text))
+            return None
+        done = self._engine.triggers.register(registration)
+        # Refusals were reported and logged where they arose.
+        done.addErrback(lambda failure: failure.trap(IIIError) and None)
+        return done
+
+    def _unregister_trigger(self, message: m.UnregisterTrigger) -> None:
+        self._engine.triggers.unregister(message.id, self.worker)
+
+    def _trigger_result(self, message: m.TriggerRegistrationResult) -> None:
+        """A provider says how a registration went."""
+        error = error_body(message.error)
+        if error is None:
+            self._engine.triggers.accepted(self.worker, message.id)
+        else:
+            self._engine.triggers.refused(self.worker, message.id, error)
+
+    def _reattach(self, message: m.Reattach) -> None:
+        """End the worker's old connection before anything else of the new one."""
+        old = self._engine.workers.get(str(message.previous_worker_id))
+        if old is None or old is self.worker or old.reattach_token != message.reattach_token:
+            return
+        log.info("{old}: replaced by its reconnect {new}", old=old.describe, new=self.worker.id)
+        if isinstance(old.link, Session):
+            old.link.evict()
+
+    def _ping(self, message: m.Ping) -> None:
+        self._send(m.Pong())
+
+    def _ignore(self, message: m.Message) -> None:
+        """Services have no behaviour of their own; pongs and echoes need none."""
+
+    def _fits(self, what: str, id: str, known: bool, count: int) -> bool:
+        if len(id.encode()) > MAX_ID_BYTES:
+            reason = f"an id may have {MAX_ID_BYTES} bytes, this one has {len(id.encode())}"
+            id = id[:64] + "…"
+        elif not known and count >= (MAX_FUNCTIONS if what == "registerfunction" else MAX_TRIGGERS):
+            reason = f"one connection may hold {count}"
+        else:
+            return True
+        self._log_refusal(what, id, RegistrationError(Code.LIMIT_EXCEEDED, reason))
+        return False
+
+    def _log_refusal(self, what: str, id: str, error: IIIError) -> None:
+        log.warn(
+            "{worker}: refused {what} {id}: {error}",
+            worker=self.worker.describe,
+            what=what,
+            id=id,
+            error=error.message,
+        )
+
+    # Out: what the engine asks of this connection (engine.workers.Link) -------------------
+
+    def invoke(self, call: Call) -> None:
+        """Send a call; refuse it when it can't arrive."""
+        payload = invoke_message(call)
+        if len(payload) > PYTHON_LIMIT_BYTES and self._too_large(len(payload)):
+            text = (
+                f"the call of {call.function_id} has {len(payload)} bytes, "
+                f"{self.worker.describe} takes {PYTHON_LIMIT_BYTES}"
+            )
+            log.warn("{text}", text=text)
+            body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
+            self._invocations.finish(self.worker, call.id, None, body)
+            return
+        if self._wire.queued > MAX_QUEUED_BYTES:
+            text = f"{self.worker.describe} does not read: {self._wire.queued} bytes are waiting"
+            body = ErrorBody(Code.OVERLOADED, text)
+            self._invocations.finish(self.worker, call.id, None, body)
+            return
+        self._wire.send_text(payload)
+
+    def register_trigger(self, registration: Registration) -> None:
+        """This worker provides the type: tell it about a trigger."""
+        self._send(
+            m.RegisterTrigger(
+                registration.id,
+                registration.trigger_type,
+                registration.function_id,
+                registration.config,
+                registration.metadata or m.ABSENT,
+                _unless_default(registration.namespace),
+                _unless_default(registration.trigger_namespace),
+            )
+        )
+
+    def unregister_trigger(self, registration: Registration) -> None:
+        """This worker provides the type: the trigger is gone."""
+        self._send(
+            m.UnregisterTrigger(
+                registration.id,
+                registration.trigger_type,
+                registration.function_id,
+                registration.config,
+                registration.metadata or m.ABSENT,
+            )
+        )
+
+    def registration_failed(self, registration: Registration, error: ErrorBody) -> None:
+        """This worker's trigger was refused."""
+        self._send(
+            m.TriggerRegistrationResult(
+                registration.id,
+                registration.trigger_type,
+                registration.function_id,
+                Raw(encode(error)),
+            )
+        )
+
+    def close(self, code: int, reason: str) -> None:
+        """Close with ``code`` after what is queued."""
+        self._wire.sendClose(code, reason)
+
+    def evict(self) -> None:
+        """The worker has come back on another connection: clean up now, then close."""
+        self.closed(False)
+        self._wire.sendClose(CLOSE_RESTART, "replaced by a newer connection")
+
+    def _send_result(
+        self,
+        id: str,
+        function_id: str,
+        result: Raw | None,
+        error: ErrorBody | None,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> None:
+        if not self._open:
+            return
+        payload = result_message(id, function_id, result, error, traceparent, baggage)
+        if len(payload) > PYTHON_LIMIT_BYTES and self._too_large(len(payload)):
+            text = (
+                f"the result of {function_id} has {len(payload)} bytes, "
+                f"{self.worker.describe} takes {PYTHON_LIMIT_BYTES}"
+            )
+            log.warn("{text}", text=text)
+            body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
+            payload = result_message(id, function_id, None, body, traceparent, baggage)
+        if self._wire.queued > MAX_QUEUED_BYTES:
+            self._overloaded(f"{self._wire.queued} bytes of results are waiting")
+            return
+        self._wire.send_text(payload)
+
+    def _send(self, message: m.Message) -> None:
+        if self._open:
+            self._wire.send_text(plain(message))
+
+    def _too_large(self, size: int) -> bool:
+        """Whether the peer would end its connection over a message of ``size`` bytes."""
+        worker = self.worker
+        if worker.runtime != "python" or LARGE_MESSAGES in worker.features:
+            return False
+        version = worker.version_tuple
+        return version is None or version < PYTHON_RAISED_LIMIT
+
+    def _overloaded(self, reason: str) -> None:
+        log.warn("{worker}: closed, {reason}", worker=self.worker.describe, reason=reason)
+        self._wire.sendClose(CLOSE_OVERLOAD, reason)
+
+
+def _unless_default(namespace: str | None) -> str | None:
+    return None if namespace == DEFAULT_NAMESPACE else namespace
+
+
+_Handler = Callable[[Session, Any], Deferred[None] | None]
+
+_HANDLERS: dict[type[m.Message], _Handler] = {
+    m.InvokeFunction: Session._invoke,
+    m.InvocationResult: Session._result,
+    m.RegisterFunction: Session._register_function,
+    m.UnregisterFunction: Session._unregister_function,
+    m.RegisterTriggerType: Session._register_trigger_type,
+    m.UnregisterTriggerType: Session._unregister_trigger_type,
+    m.RegisterTrigger: Session._register_trigger,
+    m.UnregisterTrigger: Session._unregister_trigger,
+    m.TriggerRegistrationResult: Session._trigger_result,
+    m.Reattach: Session._reattach,
+    m.Ping: Session._ping,
+    m.RegisterService: Session._ignore,
+    m.Pong: Session._ignore,
+    m.WorkerRegistered: Session._ignore,
+    m.RegistrationRejected: Session._ignore,
+}
+
+_REGISTRATIONS = frozenset(
+    (
+        m.RegisterFunction,
+        m.UnregisterFunction,
+        m.RegisterTriggerType,
+        m.UnregisterTriggerType,
+        m.RegisterTrigger,
+        m.UnregisterTrigger,
+    )
+)
