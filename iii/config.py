@@ -111,10 +111,12 @@ class Report:
     """What ``examine`` found.
 
     :ivar configuration: None when there are errors
+    :ivar entries: those that could be read, also when there are errors elsewhere
     """
 
     configuration: Configuration | None
     problems: list[Problem]
+    entries: list[Entry]
 
     @property
     def errors(self) -> list[Problem]:
@@ -225,10 +227,10 @@ class _Reader:
             for p in sorted(self.checker.problems, key=lambda problem: problem.line or 0)
         ]
         if configuration is None or any(problem.kind is Kind.ERROR for problem in problems):
-            return Report(None, problems)
+            return Report(None, problems, self.entries)
         configuration.warnings.extend(p for p in problems if p.kind is not Kind.NOTE)
         configuration.notes.extend(p for p in problems if p.kind is Kind.NOTE)
-        return Report(configuration, problems)
+        return Report(configuration, problems, self.entries)
 
     def _in_memory(self) -> bool:
         text = self.environ.get("III_IN_MEMORY", "")
@@ -264,7 +266,7 @@ class _Reader:
             fault(line, f"not UTF-8 text (byte 0x{data[error.start]:02x})")
             return None
         for unset in expanded.unset:
-            fault(expanded.position(unset.index).line, unset.message)
+            fault(unset.position.line, unset.message)
         if expanded.unset:
             return None
         try:

@@ -40,7 +40,7 @@ class Unset:
     """A reference that has neither a value nor a default."""
 
     name: str
-    index: int
+    position: Position
 
     @property
     def message(self) -> str:
@@ -51,8 +51,7 @@ class Expanded:
     """The expanded text, and the way back to the original.
 
     :ivar text: what YAML reads
-    :ivar unset: references that could not be resolved (left out of ``text``);
-        their ``index`` counts in ``text``
+    :ivar unset: references that could not be resolved; ``text`` lacks them
     """
 
     def __init__(self, original: str, environ: Mapping[str, str]) -> None:
@@ -80,7 +79,7 @@ class Expanded:
             add(self.original[copied : match.start()], copied, True)
             value = self._value(match, environ)
             if value is None:
-                self.unset.append(Unset(match["name"], length))
+                self.unset.append(Unset(match["name"], self._locate(match.start())))
             add(value or "", match.start(), False)
             copied = match.end()
         add(self.original[copied:], copied, True)
@@ -104,7 +103,9 @@ class Expanded:
 
     def position(self, index: int) -> Position:
         """Line and column, in the original, of the character at ``index`` of ``text``."""
-        origin = self.origin(index)
+        return self._locate(self.origin(index))
+
+    def _locate(self, origin: int) -> Position:
         line = bisect_right(self._line_starts, origin)
         return Position(line, origin - self._line_starts[line - 1] + 1)
 

@@ -19,8 +19,10 @@ from string import Formatter
 from typing import Any, Literal, TextIO
 
 import msgspec
-from twisted.logger import ILogObserver, LogLevel, formatEvent
+from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent
 from zope.interface import implementer
+
+log = Logger()
 
 Format = Literal["default", "json"]
 
@@ -95,7 +97,7 @@ class LogOutput:
 
     def __init__(self, stream: TextIO, *, colour: bool | None = None) -> None:
         self._stream = stream
-        self._colour = stream.isatty() if colour is None else colour
+        self._colour = _is_terminal(stream) if colour is None else colour
         self._format: Format = "default"
         self._levels = Levels("info")
 
@@ -111,9 +113,16 @@ class LogOutput:
         """Whether every line is one JSON object."""
         return self._format == "json"
 
-    def configure(
-        self, *, level: str | None, format: str, environ: Mapping[str, str]
-    ) -> None:
+    def say(self, text: str) -> None:
+        """Show a text as it is to people, line by line as events to machines."""
+        if not self.is_json:
+            self._stream.write(f"\n{text}\n\n")
+            self._stream.flush()
+            return
+        for line in filter(None, (line.strip() for line in text.splitlines())):
+            log.info("{line}", line=line)
+
+    def configure(self, *, level: str | None, format: str, environ: Mapping[str, str]) -> None:
         """Apply the configuration's level and format.
 
         :param level: directives; None means ``RUST_LOG``, or else ``info``
@@ -174,6 +183,12 @@ def text_lines(
     return "\n".join(lines)
 
 
+def _is_terminal(stream: TextIO) -> bool:
+    # Twisted's rotating files are like files only as far as they need to be.
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and bool(isatty())
+
+
 def _moment(event: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(event.get("log_time", 0.0), UTC).astimezone()
 
@@ -194,4 +209,3 @@ def _mentioned(event: Mapping[str, Any]) -> set[str]:
     except ValueError:
         return set()
     return {name.split(".")[0].split("[")[0].rstrip("()") for _, name, _, _ in parsed if name}
-

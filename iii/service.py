@@ -16,21 +16,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from iii.catalogue import Role, find_adapter, load_class
+from iii.catalogue import Role, load_class
 from iii.checking import Checker, InvalidConfiguration, Kind
-from iii.engine import discovery
+from iii.engine import corefunctions
 from iii.engine.clock import Clock
 from iii.engine.core import Engine
 from iii.engine.module import Module, ModuleApi
 from iii.entries import AdapterChoice, Configuration, Entry, check_config
-from iii.errors import Code, IIIError, StartError
+from iii.errors import Code, ConfigError, IIIError, StartError
 from iii.logging import LogOutput
 from iii.modules.observability.module import ObservabilityConfig
 from iii.net import is_loopback
@@ -59,7 +61,6 @@ class ModuleService(Service):
         self.entry = entry
         self.module = module
         self._api = api
-        self.setName(f"{entry.written}@{id(self):x}")  # type: ignore[no-untyped-call]
 
     async def start(self) -> None:
         """Let the module register and bind."""
@@ -109,14 +110,12 @@ class EngineService(MultiService):
         clock: Clock | None = None,
         output: LogOutput | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.configuration = configuration
-        self.engine = Engine(
-            reactor, clock=clock, routing=configuration.settings.function_routing
-        )
+        self.engine = Engine(reactor, clock=clock, routing=configuration.settings.function_routing)
         self.listeners: list[WorkerListener] = []
         self._environ = environ
-        self._output = output
+        self.output = output
         self._stopped: Deferred[None] | None = None
 
     @property
@@ -129,11 +128,18 @@ class EngineService(MultiService):
 
         :raises IIIError: what failed at once; a later failure is logged and stops the service
         """
-        failures: list[BaseException] = []
-        started = Deferred.fromCoroutine(self.start())
-        started.addErrback(lambda failure: failures.append(failure.value))
+        failures: list[Failure] = []
+        at_once = True
+
+        def failed(failure: Failure) -> None:
+            failures.append(failure)
+            if not at_once:
+                log.failure("the engine did not start", failure)
+
+        Deferred.fromCoroutine(self.start()).addErrback(failed)
+        at_once = False
         if failures:
-            raise failures[0]
+            failures[0].raiseException()
 
     async def start(self) -> dict[str, Any]:
         """Bring everything up.
@@ -145,7 +151,7 @@ class EngineService(MultiService):
         try:
             self._configure_log()
             self.engine.start()
-            discovery.install(self.engine)
+            corefunctions.install(self.engine)
             for entry in self.configuration.entries:
                 if entry.module.role is Role.MODULE and not entry.module.missing:
                     await self._start_module(entry)
@@ -177,9 +183,9 @@ class EngineService(MultiService):
 
     def _configure_log(self) -> None:
         for entry in self.configuration.entries:
-            if self._output is not None and entry.name == "iii-observability":
+            if self.output is not None and entry.name == "iii-observability":
                 settings = check_config(entry, ObservabilityConfig, coerce=True)
-                self._output.configure(
+                self.output.configure(
                     level=settings.directives, format=settings.format, environ=self._environ
                 )
         for note in self.configuration.notes:
@@ -260,6 +266,21 @@ class EngineService(MultiService):
         return sum(len(worker.executing) for worker in self.engine.workers.connections())
 
 
+def with_port(configuration: Configuration, port: int | None) -> Configuration:
+    """The configuration with another worker port.
+
+    Port 0 means free ports: modules whose port nobody chose take one as well.
+    """
+    if port is None:
+        return configuration
+    first, *others = configuration.worker_listeners
+    if port == 0:
+        for entry in configuration.entries:
+            if entry.module.port is not None:
+                entry.config.setdefault("port", 0)
+    return replace(configuration, worker_listeners=[replace(first, port=port), *others])
+
+
 def create_module(entry: Entry) -> Module:
     """The module of ``entry`` with its checked configuration and its adapter.
 
@@ -281,17 +302,14 @@ def create_module(entry: Entry) -> Module:
 def _adapter(entry: Entry, own: Mapping[str, Callable[[Any], Any]]) -> Any:
     """The back end the entry asks for, or the module's first."""
     choice = entry.adapter
-    if choice is None:
-        known = next(iter(entry.module.adapters), None)
-        name = known.name if known is not None else next(iter(own))
-        known = known or find_adapter(entry.module, name)
-        choice = AdapterChoice(name, known, {}, entry.place) if known is not None else None
-    factory = (choice.adapter.factory if choice is not None else None) or own.get(
-        choice.adapter.name if choice is not None else name
-    )
+    adapter = choice.adapter if choice is not None else next(iter(entry.module.adapters), None)
+    if adapter is None:
+        # A third party's module whose adapters only its own table knows.
+        return next(iter(own.values()))({})
+    factory = adapter.factory or own.get(adapter.name)
     if factory is None:
-        written = choice.written if choice is not None else ""
-        raise StartError(Code.CONFIG_ERROR, f"adapter '{written}' is not built into this release")
+        text = f"adapter '{adapter.name}' is not built into this release"
+        raise StartError(Code.CONFIG_ERROR, text)
     return factory(_adapter_settings(factory, choice))
 
 
@@ -313,11 +331,15 @@ def _adapter_settings(factory: Any, choice: AdapterChoice | None) -> Any:
 
 def _start_error(step: str, entry: Entry, error: Exception) -> StartError:
     code = error.code if isinstance(error, IIIError) else Code.INTERNAL_ERROR
-    # Of an IIIError the message alone: the code is for programs.
-    reason = error.message if type(error) in (StartError, IIIError) else str(error)
-    if not isinstance(error, IIIError):
-        reason = f"{type(error).__name__}: {reason}"
-    return StartError(code, f"failed to {step} module '{entry.written}': {reason}")
+    return StartError(code, f"failed to {step} module '{entry.written}': {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return str(error)  # with file and line
+    if isinstance(error, IIIError):
+        return error.message  # the code is for programs
+    return f"{type(error).__name__}: {error}"
 
 
 def _share(left_s: float, most_s: float) -> float:

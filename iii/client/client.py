@@ -229,20 +229,24 @@ class III(Registrar):
         self, *, include_internal: bool = False
     ) -> list[discovery.FunctionInfo]:
         """All registered functions."""
-        result = await self.invoke(
-            "engine::functions::list", {"include_internal": include_internal}
-        )
-        return msgspec.convert(result["functions"], list[discovery.FunctionInfo])
+        rows = await self._list("engine::functions::list", "functions", include_internal)
+        return msgspec.convert(rows, list[discovery.FunctionInfo])
 
     async def list_workers(self) -> list[discovery.WorkerInfo]:
         """All connected workers."""
-        result = await self.invoke("engine::workers::list", {})
-        return msgspec.convert(result["workers"], list[discovery.WorkerInfo])
+        rows = await self._list("engine::workers::list", "workers", False)
+        return msgspec.convert(rows, list[discovery.WorkerInfo])
 
     async def list_triggers(self, *, include_internal: bool = False) -> list[discovery.TriggerInfo]:
         """All registered triggers."""
-        result = await self.invoke("engine::triggers::list", {"include_internal": include_internal})
-        return msgspec.convert(result["triggers"], list[discovery.TriggerInfo])
+        rows = await self._list("engine::triggers::list", "triggers", include_internal)
+        return msgspec.convert(rows, list[discovery.TriggerInfo])
+
+    async def _list(self, function_id: str, key: str, include_internal: bool) -> Any:
+        # The view is named: without it the shape of a list depends on the version the
+        # caller's SDK announces.
+        query = {"include_internal": include_internal, "view": "classic"}
+        return (await self.invoke(function_id, query))[key]
 
     def on_functions_available(
         self, callback: Callable[[list[discovery.FunctionInfo]], object]

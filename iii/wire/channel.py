@@ -6,10 +6,10 @@ and a reader that doesn't drain stops the channel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from iii.engine.channels import Channel
+from iii.wire.outbox import Outbox, message_frames
 
 CLOSE_NORMAL = 1000
 CLOSE_BROKEN = 1011
@@ -20,13 +20,6 @@ class Wire(Protocol):
     """The connection below a channel end."""
 
     transport: Any
-
-    @property
-    def queued(self) -> int: ...
-
-    def send_message(self, payload: bytes, text: bool) -> None: ...
-
-    def on_drained(self, drained: Callable[[], None]) -> None: ...
 
     def sendClose(self, code: int, reason: str | None = None) -> None: ...
 
@@ -41,7 +34,7 @@ class ChannelWriter:
         self._wire = wire
         self._attached = False
 
-    def opened(self) -> None:
+    def opened(self, outbox: Outbox) -> None:
         """Take the end, or close at once when it is taken."""
         self._attached = self._channel.attach_writer(self)
         if not self._attached:
@@ -78,11 +71,13 @@ class ChannelReader:
     def __init__(self, channel: Channel, wire: Wire) -> None:
         self._channel = channel
         self._wire = wire
+        self._outbox: Outbox | None = None
         self._attached = False
 
-    def opened(self) -> None:
+    def opened(self, outbox: Outbox) -> None:
         """Take the end, or close at once when it is taken."""
-        self._wire.on_drained(self._drained)
+        self._outbox = outbox
+        outbox.on_drained(self._drained)
         self._attached = True
         if not self._channel.attach_reader(self):
             self._attached = False
@@ -99,8 +94,9 @@ class ChannelReader:
 
     def deliver(self, payload: bytes, text: bool) -> bool:
         """Channel: one frame."""
-        self._wire.send_message(payload, text)
-        return self._wire.queued < HIGH_WATER_BYTES
+        assert self._outbox is not None
+        self._outbox.send(message_frames(payload, binary=not text))
+        return self._outbox.queued < HIGH_WATER_BYTES
 
     def end(self, clean: bool) -> None:
         """Channel: no frame follows."""

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from iii.wire.channel import ChannelReader, ChannelWriter
 from iii.wire.frames import FastFrames
-from iii.wire.outbox import Outbox, message_frames, text_frame
+from iii.wire.outbox import Outbox
 from iii.wire.session import Session
 from iii.wire.telemetry import TelemetrySocket
 
@@ -31,7 +31,8 @@ log = Logger()
 
 CHANNEL_PREFIX = "/ws/channels/"
 MAX_REQUEST_BYTES = 64 * 1024
-_SMALL = 65536
+
+READ_BYTES = 256 * 1024
 
 _PONG_OR_PING = (0x89, 0x8A)
 
@@ -52,8 +53,8 @@ _REFUSALS = (
 class Role(Protocol):
     """What a connection is for."""
 
-    def opened(self) -> None:
-        """The upgrade is done."""
+    def opened(self, outbox: Outbox) -> None:
+        """The upgrade is done; ``outbox`` is the way out."""
         ...
 
     def received(self, payload: bytes, is_binary: bool) -> None:
@@ -141,6 +142,7 @@ class Connection(FastFrames):
 
     def onOpen(self) -> None:
         """Autobahn: the connection is open."""
+        self.transport.bufferSize = READ_BYTES
         # What only the handshake needed: 10,000 connections feel it.
         for spent in ("http_headers", "http_request_data", "_transport_details"):
             self.__dict__.pop(spent, None)
@@ -150,7 +152,8 @@ class Connection(FastFrames):
         assert self._role is not None
         if isinstance(self._role, Session):
             self.factory.watch(self)
-        self._role.opened()
+        self.frame_received = self._role.received  # type: ignore[method-assign]
+        self._role.opened(self._outbox)
 
     # In --------------------------------------------------------------------------------
 
@@ -163,14 +166,10 @@ class Connection(FastFrames):
             return
         factory.turn.run(super().dataReceived, data)
 
-    def frame_received(self, payload: bytes, is_binary: bool) -> None:
-        """FastFrames: one message."""
-        if self._role is not None:
-            self._role.received(payload, is_binary)
-
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Autobahn: the connection is gone."""
         role, self._role = self._role, None
+        self.__dict__.pop("frame_received", None)
         if self._outbox is not None:
             self._outbox.close()
             self.factory.unwatch(self)
@@ -184,22 +183,6 @@ class Connection(FastFrames):
 
     # Out -------------------------------------------------------------------------------
 
-    @property
-    def queued(self) -> int:
-        """Bytes the peer has not taken yet."""
-        return 0 if self._outbox is None else self._outbox.queued
-
-    def send_text(self, payload: bytes) -> None:
-        """Send one text message."""
-        if self.state == self.STATE_OPEN and self._outbox is not None:
-            frame = text_frame(payload) if len(payload) < _SMALL else message_frames(payload)
-            self._outbox.send(frame)
-
-    def send_message(self, payload: bytes, text: bool) -> None:
-        """Send one message of a channel."""
-        if self.state == self.STATE_OPEN and self._outbox is not None:
-            self._outbox.send(message_frames(payload, binary=not text))
-
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Autobahn: control frames; a pong overtakes bulk that is queued."""
         if self._outbox is None:
@@ -207,12 +190,7 @@ class Connection(FastFrames):
         elif data[0] in _PONG_OR_PING:
             self._outbox.send_ahead(data)
         else:
-            self._outbox.send(data)
-
-    def on_drained(self, drained: Any) -> None:
-        """Call ``drained()`` each time everything queued was taken."""
-        if self._outbox is not None:
-            self._outbox.on_drained(drained)
+            self._outbox.send_last(data)
 
     def drop(self) -> None:
         """End the TCP connection without a goodbye."""

@@ -11,6 +11,7 @@ dropped.  The limit on what may wait is the caller's to enforce (``queued``).
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -33,14 +34,10 @@ FRAGMENT_ABOVE_BYTES = 16 * 1024 * 1024
 FRAGMENT_BYTES = 1024 * 1024
 
 _SHORT_TEXT = tuple(bytes((_TEXT, length)) for length in range(126))
-
-
-def text_frame(payload: bytes) -> bytes:
-    """One unmasked text frame."""
-    length = len(payload)
-    if length < 126:
-        return _SHORT_TEXT[length] + payload
-    return _header(_TEXT, length) + payload
+_medium_header = struct.Struct("!BBH").pack
+_long_header = struct.Struct("!BBQ").pack
+_SHORT = 126
+_MEDIUM = 65536
 
 
 def message_frames(payload: bytes, *, binary: bool = False) -> bytes:
@@ -61,11 +58,11 @@ def message_frames(payload: bytes, *, binary: bool = False) -> bytes:
 
 
 def _header(kind: int, length: int) -> bytes:
-    if length < 126:
+    if length < _SHORT:
         return bytes((kind, length))
-    if length < 65536:
-        return bytes((kind, 126)) + length.to_bytes(2, "big")
-    return bytes((kind, 127)) + length.to_bytes(8, "big")
+    if length < _MEDIUM:
+        return _medium_header(kind, 126, length)
+    return _long_header(kind, 127, length)
 
 
 @implementer(IPullProducer)
@@ -86,6 +83,7 @@ class Outbox:
         "_stalled",
         "_transport",
         "_turn",
+        "closing",
         "queued",
     )
 
@@ -105,11 +103,33 @@ class Outbox:
         self._queue: deque[bytes] | None = None
         self._stall: Timer | None = None
         self.queued = 0
+        self.closing = False
         plain = isinstance(transport, tcp.Connection) and not transport.TLS
         self._socket = transport.socket if plain else None
 
+    def send_text(self, payload: bytes) -> None:
+        """Send one text message after everything sent before."""
+        length = len(payload)
+        if length < _SHORT:
+            header = _SHORT_TEXT[length]
+        elif length < _MEDIUM:
+            header = _medium_header(_TEXT, 126, length)
+        else:
+            self.send(message_frames(payload))
+            return
+        if self._turn.open and self._queue is None and not self.closing:
+            # The hot path: header and payload meet when the turn's frames are joined.
+            gathered = self._gathered
+            if not gathered:
+                self._turn.later(self.flush)
+            gathered += (header, payload)
+        else:
+            self.send(header + payload)
+
     def send(self, frame: bytes) -> None:
         """Send ``frame`` after everything sent before."""
+        if self.closing:
+            return
         if self._queue is not None:
             self._enqueue(frame)
         elif self._turn.open:
@@ -123,7 +143,7 @@ class Outbox:
         """Send a control frame before everything that waits."""
         if self._queue is None:
             self.send(frame)
-        else:
+        elif not self.closing:
             self._queue.appendleft(frame)
             self.queued += len(frame)
 
@@ -136,15 +156,21 @@ class Outbox:
         gathered = self._gathered
         if not gathered:
             return
-        frame = gathered[0] if len(gathered) == 1 else b"".join(gathered)
+        frame = b"".join(gathered)
         gathered.clear()
         if self._queue is None:
             self._write(frame)
         else:
             self._enqueue(frame)
 
+    def send_last(self, frame: bytes) -> None:
+        """Send the close frame; nothing may follow it."""
+        self.send(frame)
+        self.closing = True
+
     def close(self) -> None:
         """The connection is gone: nothing is sent any more."""
+        self.closing = True
         self._gathered.clear()
         self._socket = None
         if self._queue is not None:

@@ -35,6 +35,7 @@ from iii.wire.codec import (
     result_message,
     with_caller,
 )
+from iii.wire.outbox import Outbox
 
 log = Logger()
 
@@ -53,27 +54,7 @@ CLOSE_RESTART = 1012
 class Wire(Protocol):
     """The connection below a session."""
 
-    def send_text(self, payload: bytes) -> None: ...
-
-    @property
-    def queued(self) -> int:
-        """Bytes the peer has not taken yet."""
-        ...
-
     def sendClose(self, code: int, reason: str) -> None: ...
-
-    def drop(self) -> None: ...
-
-
-class _Requester:
-    """Who waits for a relayed call: the session, and the id it knows the call by."""
-
-    __slots__ = ("baggage", "id", "traceparent")
-
-    def __init__(self, id: str, traceparent: str | None, baggage: str | None) -> None:
-        self.id = id
-        self.traceparent = traceparent
-        self.baggage = baggage
 
 
 class Session:
@@ -83,13 +64,15 @@ class Session:
         self._engine = engine
         self._invocations = engine.invocations
         self._wire = wire
+        self._outbox: Outbox
         self.worker = Worker(self, ip_address, engine.clock.wall_ms())
         self._caller = self.worker.id.encode()
         self._waiting: deque[m.Message] | None = None
         self._open = True
 
-    def opened(self) -> None:
-        """The upgrade is done."""
+    def opened(self, outbox: Outbox) -> None:
+        """The upgrade is done; the engine speaks first."""
+        self._outbox = outbox
         self._engine.workers.add(self.worker)
         self._send(m.WorkerRegistered(self.worker.id, self.worker.reattach_token))
 
@@ -118,12 +101,13 @@ class Session:
         if self._waiting is not None and self._must_wait(message):
             self._waiting.append(message)
             return
-        self._handle(message)
+        done = _HANDLERS[type(message)](self, message)
+        if done is not None:
+            self._wait_for(done)
 
-    def _handle(self, message: m.Message) -> None:
-        handler = _HANDLERS[type(message)]
-        done = handler(self, message)
-        if done is not None and not done.called:
+    def _wait_for(self, done: Deferred[None]) -> None:
+        """A registration may be answered later."""
+        if not done.called:
             if self._waiting is None:
                 self._waiting = deque()
             done.addBoth(self._go_on)
@@ -151,7 +135,10 @@ class Session:
                 # The next one has to wait as well; the rest stays behind it.
                 self._waiting.extend(waiting)
                 return
-            self._handle(waiting.popleft())
+            message = waiting.popleft()
+            done = _HANDLERS[type(message)](self, message)
+            if done is not None:
+                self._wait_for(done)
 
     def _undecodable(self, payload: bytes, error: Exception) -> None:
         """Ignore it, say so once in the log, and let nobody hang (01 §2)."""
@@ -181,35 +168,41 @@ class Session:
 
     def _invoke(self, message: m.InvokeFunction) -> None:
         """worker -> engine: call a function."""
-        action = None if message.action is m.ABSENT else self._action_of(message)
-        if action == "enqueue" or action == "unknown":
-            return
-        waits = message.invocation_id is not None and action is None
         id = message.invocation_id
-        if message.namespace is not None and not message.namespace.strip():
-            if waits and id is not None:
-                text = "`namespace` is empty: leave it out or name one"
-                body = ErrorBody(Code.INVALID_NAMESPACE, text)
-                self._send_result(id, message.function_id, None, body)
+        if message.action is not m.ABSENT:
+            action = self._action_of(message)
+            if action == "answered":
+                return
+            if action == "void":
+                id = None
+        namespace = message.namespace
+        if namespace is not None and not namespace.strip():
+            text = "`namespace` is empty: leave it out or name one"
+            self._refuse_call(message, ErrorBody(Code.INVALID_NAMESPACE, text))
             return
+        metadata = message.metadata
         call = Call(
-            id if waits and id is not None and is_uuid(id) else uuid4_text(),
+            id if id is not None and is_uuid(id) else uuid4_text(),
             message.function_id,
             with_caller(message.data, self._caller),
-            self._answer if waits else self._unheard,
-            None,
+            self._unheard if id is None else self._answer,
+            id,
             message.traceparent,
             message.baggage,
-            m.given(message.metadata),
-            message.namespace,
+            None if metadata is m.ABSENT else m.given(metadata),
+            namespace,
         )
-        if waits and id is not None:
-            call.requester = _Requester(id, message.traceparent, message.baggage)
+        if id is not None:
             self.worker.issued += 1
         self._invocations.start(call)
 
+    def _refuse_call(self, message: m.InvokeFunction, error: ErrorBody) -> None:
+        """Answer a call that is not even started, when somebody waits for it."""
+        if message.invocation_id is not None:
+            self._send_result(message.invocation_id, message.function_id, None, error)
+
     def _action_of(self, message: m.InvokeFunction) -> str | None:
-        """``void``, or a refusal that has been answered, or None."""
+        """``void``, ``answered`` (here, or later by the queue), or None for a plain call."""
         present = m.given(message.action)
         if present is None:
             return None
@@ -218,19 +211,19 @@ class Session:
         if kind == "void":
             return "void"
         if kind == "enqueue":
-            return self._enqueue(message, action)
+            self._enqueue(message, action)
+            return "answered"
         log.warn(
             "{worker}: invokefunction {function} has an unknown action {action}",
             worker=self.worker.describe,
             function=message.function_id,
             action=action,
         )
-        if message.invocation_id is not None:
-            body = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {kind!r}")
-            self._send_result(message.invocation_id, message.function_id, None, body)
-        return "unknown"
+        error = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {kind!r}")
+        self._refuse_call(message, error)
+        return "answered"
 
-    def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> str:
+    def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> None:
         """Put the call on a queue through ``engine::queue::enqueue``."""
         receipt = uuid4_text()
         queued = {
@@ -251,7 +244,6 @@ class Session:
             callbackArgs=(message, receipt),
             errbackArgs=(message,),
         )
-        return "enqueue"
 
     def _enqueued(self, result: Raw | None, message: m.InvokeFunction, receipt: str) -> None:
         if message.invocation_id is not None:
@@ -275,16 +267,13 @@ class Session:
             function=message.function_id,
             text=text,
         )
-        if message.invocation_id is not None:
-            body = ErrorBody(Code.ENQUEUE_ERROR, text)
-            self._send_result(message.invocation_id, message.function_id, None, body)
+        self._refuse_call(message, ErrorBody(Code.ENQUEUE_ERROR, text))
 
     def _answer(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         """The outcome of a call this worker made and waits for."""
         self.worker.issued -= 1
-        asked: _Requester = call.requester
         self._send_result(
-            asked.id, call.function_id, result, error, asked.traceparent, asked.baggage
+            call.requester, call.function_id, result, error, call.traceparent, call.baggage
         )
 
     def _unheard(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
@@ -455,12 +444,14 @@ class Session:
             body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
             self._invocations.finish(self.worker, call.id, None, body)
             return
-        if self._wire.queued > MAX_QUEUED_BYTES:
-            text = f"{self.worker.describe} does not read: {self._wire.queued} bytes are waiting"
+        if self._outbox.queued > MAX_QUEUED_BYTES:
+            text = f"{self.worker.describe} does not read: {self._outbox.queued} bytes are waiting"
             body = ErrorBody(Code.OVERLOADED, text)
             self._invocations.finish(self.worker, call.id, None, body)
             return
-        self._wire.send_text(payload)
+        # Sent and never sent again: many large calls in flight would hold their input twice.
+        call.data = m.NULL
+        self._outbox.send_text(payload)
 
     def register_trigger(self, registration: Registration) -> None:
         """This worker provides the type: tell it about a trigger."""
@@ -528,14 +519,14 @@ class Session:
             log.warn("{text}", text=text)
             body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
             payload = result_message(id, function_id, None, body, traceparent, baggage)
-        if self._wire.queued > MAX_QUEUED_BYTES:
-            self._overloaded(f"{self._wire.queued} bytes of results are waiting")
+        if self._outbox.queued > MAX_QUEUED_BYTES:
+            self._overloaded(f"{self._outbox.queued} bytes of results are waiting")
             return
-        self._wire.send_text(payload)
+        self._outbox.send_text(payload)
 
     def _send(self, message: m.Message) -> None:
         if self._open:
-            self._wire.send_text(plain(message))
+            self._outbox.send_text(plain(message))
 
     def _too_large(self, size: int) -> bool:
         """Whether the peer would end its connection over a message of ``size`` bytes."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from iii.engine.core import Engine
+from iii.wire.outbox import Outbox
 
 log = Logger()
 
@@ -21,7 +22,7 @@ class TelemetrySocket:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def opened(self) -> None:
+    def opened(self, outbox: Outbox) -> None:
         """Nothing is sent."""
 
     def received(self, payload: bytes, is_binary: bool) -> None:

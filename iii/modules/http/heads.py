@@ -60,9 +60,7 @@ class RequestHeaders:
             for name, value in pairs
         ]
         #: What can't be shown as ASCII text is delivered as an empty string.
-        self.values = {
-            name: value if _deliverable(value) else "" for name, value in self.pairs
-        }
+        self.values = {name: value if _deliverable(value) else "" for name, value in self.pairs}
         self.is_json = "application/json" in self.values.get("content-type", "").lower()
         self.traceparent = self.values.get("traceparent")
         self.baggage = self.values.get("baggage")

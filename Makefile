@@ -1,0 +1,70 @@
+# Every target makes what it needs.  On a fresh machine only make, Python >= 3.11 and its
+# venv module must be there.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+# Test processes at the same time.
+JOBS ?= 2
+TESTS ?= tests
+
+# The stamps lie in the environment, so they go with it.
+DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
+
+.PHONY: help run test test-sdks bench soak lint format types docs-check check clean
+
+help:  ## Show this list.
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt install python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) has no working venv module: apt install python3-venv" >&2; exit 1; }
+
+$(DEV): $(BIN)/python pyproject.toml setup.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BENCH): $(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	@touch $@
+
+run: $(DEV)  ## Start the engine and a demo worker; prints a curl line.
+	@$(BIN)/python examples/demo/run.py
+
+test: $(DEV)  ## Run all tests.
+	$(BIN)/trial -j$(JOBS) $(TESTS)
+
+test-sdks: $(DEV)  ## Run programs of every published iii-sdk against the engine.
+	$(BIN)/python -m tests.sdks
+
+bench: $(BENCH)  ## Measure, compared with the baseline engine.
+	$(BIN)/python -m benchmarks all
+
+soak: $(DEV)  ## Run the long tests (about half an hour).
+	III_SOAK=1 $(BIN)/trial $(TESTS)
+
+lint: $(DEV)  ## Look for mistakes and misformatted files.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(DEV)  ## Format all files.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(DEV)  ## Check the types.
+	$(BIN)/mypy
+
+docs-check: $(DEV)  ## Run every command of the documentation.
+	$(BIN)/trial tests.test_docs
+
+check: lint types test  ## lint, types and test.
+
+clean:  ## Remove everything that was made, but not data/.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis _trial_temp* build dist *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,646 @@
+"""HTTP/1.x on one TCP connection, as RFC 9112 asks.
+
+Requests are answered in the order they came; the next one is looked at when the
+answer before is out and its body is in.  Whatever makes the frame of a message
+doubtful is answered once and ends the connection.
+
+An answer is one write, straight to the socket when nothing is buffered there;
+the transport gets what the kernel refuses.  A client that doesn't read its
+answers stops being read itself.  All patience has limits: ``Limits``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from twisted.internet import tcp
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from iii.modules.http.body import Incoming
+from iii.modules.http.chunked import BadChunk
+from iii.modules.http.exchange import BodySink, Client
+from iii.modules.http.fields import JSON_TYPE, Fields
+from iii.modules.http.heads import (
+    MAX_HEAD_BYTES,
+    MAX_REQUEST_LINE_BYTES,
+    BadHead,
+    HeaderBlock,
+    bad_request_line,
+    check_frame,
+    find_bare_lf,
+    match_request_line,
+    split_target,
+)
+
+if TYPE_CHECKING:
+    from iii.modules.http.server import HttpServer
+
+#: Bytes of pipelined requests kept while an answer is under way.
+PIPELINE_BYTES = 64 * 1024
+#: An unread body larger than this isn't worth keeping the connection for.
+DRAIN_BYTES = 1024 * 1024
+#: Header lines longer than this aren't kept for comparison.
+KEPT_BLOCK_BYTES = 4096
+
+STATUS_LINES = {
+    status: b"HTTP/1.1 %d %s\r\n" % (status, HTTPStatus(status).phrase.encode())
+    if status in HTTPStatus._value2member_map_
+    else b"HTTP/1.1 %d Status\r\n" % status
+    for status in range(100, 600)
+}
+_LENGTHS = [b"content-length: %d\r\n\r\n" % length for length in range(4096)]
+_METHODS = {
+    method.encode(): method
+    for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
+}
+_ERROR_FIELDS = Fields((JSON_TYPE,))
+_NO_BODY = frozenset((204, 304))
+
+_READ_BODY = 1
+_READ_PIPELINE = 2
+_READ_OUTPUT = 4
+
+
+class FastExchange:
+    """A request on an ``HttpConnection`` (see ``exchange.Exchange``)."""
+
+    __slots__ = (
+        "_chunked",
+        "_connection",
+        "_drained",
+        "_held",
+        "_http_1_1",
+        "_left",
+        "_starting",
+        "body",
+        "client",
+        "close",
+        "continue_due",
+        "headers",
+        "incoming",
+        "length",
+        "method",
+        "path",
+        "query",
+    )
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        method: str,
+        path: str,
+        query: str,
+        block: HeaderBlock,
+        http_1_1: bool,
+    ) -> None:
+        self._connection: HttpConnection | None = connection
+        self._http_1_1 = http_1_1
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = block.headers
+        self.length: int | None = None if block.chunked else block.length
+        self.close = block.close if http_1_1 else not block.keep_alive
+        self.continue_due = block.expects_continue and http_1_1
+        self.body: bytes | None = b""
+        self.incoming: Incoming | None = None
+        self.client: Client | None = None
+        self._held = b""
+        self._left: int | None = None
+        self._chunked = False
+        self._starting = False
+        self._drained: Callable[[], None] | None = None
+
+    # The request's body ----------------------------------------------------------------
+
+    def collect(self, limit: int, done: Callable[[bytes | None], None]) -> None:
+        """Exchange: the whole body."""
+        if self.body is not None:
+            done(None if len(self.body) > limit else self.body)
+        elif self.incoming is not None:
+            if self.length is None or self.length <= limit:
+                self._continue()
+            self.incoming.collect(limit, done)
+
+    def stream(self, sink: BodySink) -> None:
+        """Exchange: the body as it comes."""
+        if self.incoming is not None:
+            self._continue()
+            self.incoming.stream(sink)
+            return
+        if self.body:
+            # Arrived with the head, so it is one small piece.
+            sink.body_data(self.body)
+        sink.body_end(True)
+
+    def pause_body(self) -> None:
+        """Exchange: stop reading."""
+        if self._connection is not None:
+            self._connection.hold_body(True)
+
+    def resume_body(self) -> None:
+        """Exchange: go on reading."""
+        if self._connection is not None:
+            self._connection.hold_body(False)
+
+    def discard_body(self) -> None:
+        """Exchange: the rest is of no use."""
+        if self.incoming is not None and not self.incoming.complete:
+            self.incoming.discard()
+
+    def _continue(self) -> None:
+        if self.continue_due:
+            self.continue_due = False
+            if self._connection is not None and not self.incoming_bytes:
+                self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    @property
+    def incoming_bytes(self) -> int:
+        """Bytes of the body that are here already."""
+        return 0 if self.incoming is None else self.incoming.received
+
+    # The answer ------------------------------------------------------------------------
+
+    def respond(self, status: int, fields: Fields, body: bytes) -> None:
+        """Exchange: the whole answer in one write."""
+        connection = self._connection
+        if connection is None:
+            return
+        self._connection = None
+        if self.incoming is not None or self.close or connection.server.closing:
+            connection.settle(self)
+        server = connection.server
+        prefix = server.prefix(status)
+        if status in _NO_BODY:
+            end, body = b"\r\n", b""
+        else:
+            size = len(body)
+            end = _LENGTHS[size] if size < 4096 else b"content-length: %d\r\n\r\n" % size
+            if self.method == "HEAD":
+                body = b""
+        if self.close:
+            connection.send(b"".join((prefix, fields.wire, b"connection: close\r\n", end, body)))
+        elif self._http_1_1:
+            connection.send(b"".join((prefix, fields.wire, end, body)))
+        else:
+            alive = b"connection: keep-alive\r\n"
+            connection.send(b"".join((prefix, fields.wire, alive, end, body)))
+        connection.answered(self)
+
+    def start(
+        self, status: int, fields: Fields, length: int | None, drained: Callable[[], None]
+    ) -> None:
+        """Exchange: the head of a streamed answer; it goes out with the first bytes."""
+        connection = self._connection
+        if connection is None:
+            return
+        bare = status in _NO_BODY or self.method == "HEAD"
+        self._drained = drained
+        self._left = length
+        self._chunked = length is None and self._http_1_1 and not bare
+        if length is None and not self._http_1_1 and not bare:
+            self.close = True
+        if bare:
+            self._left = 0
+        connection.settle(self)
+        head = [connection.server.prefix(status), fields.wire]
+        if self._chunked:
+            head.append(b"transfer-encoding: chunked\r\n")
+        elif length is not None and status not in _NO_BODY:
+            head.append(b"content-length: %d\r\n" % length)
+        if self.close:
+            head.append(b"connection: close\r\n")
+        elif not self._http_1_1:
+            head.append(b"connection: keep-alive\r\n")
+        head.append(b"\r\n")
+        self._held = b"".join(head)
+        self._starting = True
+        connection.begin_stream()
+
+    def write(self, data: bytes) -> bool:
+        """Exchange: a piece."""
+        connection = self._connection
+        if connection is None:
+            return True
+        if self._left is not None:
+            # No more than was announced, whatever the function sends.
+            data = data[: self._left]
+            self._left -= len(data)
+        if self._chunked and data:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        held, self._held = self._held, b""
+        if held or data:
+            connection.send(held + data if held else data)
+        return not connection.output_full
+
+    def finish(self) -> None:
+        """Exchange: all pieces are sent."""
+        connection = self._connection
+        if connection is None:
+            return
+        if self._left and self.method != "HEAD":
+            self.abort()
+            return
+        self._connection = None
+        last = b"0\r\n\r\n" if self._chunked else b""
+        if self._held or last:
+            connection.send(self._held + last)
+        connection.end_stream()
+        connection.answered(self)
+
+    def abort(self) -> None:
+        """Exchange: break off."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._held:
+            connection.send(self._held)
+        connection.break_off()
+
+    def drained(self) -> None:
+        """The connection has room again."""
+        if self._drained is not None:
+            self._drained()
+
+    def gone(self) -> None:
+        """The connection ended."""
+        self._connection = None
+        if self.incoming is not None:
+            self.incoming.broken()
+        client, self.client = self.client, None
+        if client is not None:
+            client.client_gone()
+
+
+@implementer(IPushProducer)
+class HttpConnection(Protocol):
+    """One client connection."""
+
+    _socket: socket.socket | None = None
+
+    def __init__(self, server: HttpServer) -> None:
+        self.server = server
+        self._turn = server.turn
+        self._buffer = b""
+        self._block: HeaderBlock | None = None
+        self._exchange: FastExchange | None = None
+        self._incoming: Incoming | None = None
+        self._answered = False
+        self._advancing = False
+        self._timing_head = False
+        self._held_reads = 0
+        self._finished = False
+        self._streaming = False
+        self._producing = False
+        self.output_full = False
+
+    def connectionMade(self) -> None:
+        """Twisted: a client is here."""
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        if isinstance(transport, tcp.Connection) and not transport.TLS:
+            self._socket = transport.getHandle()
+        self.server.connections.add(self)
+        self._time_head()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted: the client is gone."""
+        self._finished = True
+        self._socket = None
+        self._buffer = b""
+        self._block = None
+        self.server.forget(self)
+        incoming, self._incoming = self._incoming, None
+        exchange, self._exchange = self._exchange, None
+        if incoming is not None and (exchange is None or exchange.incoming is not incoming):
+            incoming.broken()
+        if exchange is not None:
+            exchange.gone()
+
+    # Input -----------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted: bytes from the client."""
+        turn = self._turn
+        if not turn.open:
+            turn.begin()
+        if self._finished:
+            return
+        if self._incoming is not None:
+            data = self._receive_body(self._incoming, data)
+            if not data:
+                return
+        self._buffer = self._buffer + data if self._buffer else data
+        if self._exchange is None:
+            self._advance()
+        elif len(self._buffer) > PIPELINE_BYTES:
+            self._hold(_READ_PIPELINE, True)
+
+    def _advance(self) -> None:
+        """Handle what is in the buffer, one request after the other."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._buffer and not self._finished and not self.output_full:
+                if self._exchange is not None or not self._next_request():
+                    break
+        except BadHead as bad:
+            self._refuse(bad)
+        finally:
+            self._advancing = False
+        if self._held_reads & _READ_PIPELINE and len(self._buffer) <= PIPELINE_BYTES:
+            self._hold(_READ_PIPELINE, False)
+        if self._exchange is None and not self._finished and not self._timing_head:
+            self.server.idle.add(self)
+
+    def _next_request(self) -> bool:
+        """Start the request at the head of the buffer.  False: it isn't complete."""
+        data = self._buffer
+        while data[:2] == b"\r\n":
+            data = data[2:]
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or end > MAX_HEAD_BYTES:
+            self._buffer = data
+            self._check_partial(data, end)
+            return False
+        line = match_request_line(data)
+        if line is None:
+            raise bad_request_line(data)
+        start = line.end()
+        if start > MAX_REQUEST_LINE_BYTES:
+            raise BadHead(414, "uri_too_long", "the request line is too long")
+        raw = data[start : end + 2]
+        block = self._block
+        if block is None or block.raw != raw:
+            block = HeaderBlock(raw)
+            self._block = block if len(raw) <= KEPT_BLOCK_BYTES else None
+        http_1_1 = line[3] == b"1"
+        if not http_1_1 or not block.has_host:
+            check_frame(block, http_1_1)
+        method = _METHODS.get(line[1]) or line[1].decode()
+        path, query = split_target(line[2].decode())
+        if path == "*" and method != "OPTIONS":
+            raise BadHead(400, "bad_request", "malformed request target")
+        exchange = FastExchange(self, method, path, query, block, http_1_1)
+        self.server.idle.discard(self)
+        if self._timing_head:
+            self._timing_head = False
+            self.server.heads.discard(self)
+        self._exchange = exchange
+        self._answered = False
+        body_at = end + 4
+        if block.length == 0 and not block.chunked:
+            self._buffer = data[body_at:]
+        elif not block.chunked and len(data) - body_at >= block.length:
+            exchange.body = data[body_at : body_at + block.length]
+            self._buffer = data[body_at + block.length :]
+        else:
+            self._begin_body(exchange, data[body_at:])
+        if self._exchange is exchange:
+            self.server.serve(exchange)
+        return True
+
+    def _begin_body(self, exchange: FastExchange, data: bytes) -> None:
+        exchange.body = None
+        self._buffer = b""
+        self._incoming = exchange.incoming = Incoming(self, exchange.length)
+        self.server.watch_body(self)
+        if data:
+            self._buffer = self._receive_body(self._incoming, data)
+
+    def _receive_body(self, incoming: Incoming, data: bytes) -> bytes:
+        try:
+            return incoming.receive(data)
+        except BadChunk as error:
+            self._refuse(BadHead(400, "bad_request", str(error)))
+            return b""
+
+    def _check_partial(self, data: bytes, end: int) -> None:
+        """Whether more bytes can still make this a good head.
+
+        :raises BadHead: they can't
+        """
+        line_end = data.find(b"\r\n", 0, MAX_REQUEST_LINE_BYTES)
+        if line_end < 0 and len(data) > MAX_REQUEST_LINE_BYTES:
+            raise BadHead(414, "uri_too_long", "the request line is too long")
+        if end > MAX_HEAD_BYTES or len(data) > MAX_HEAD_BYTES:
+            raise BadHead(431, "header_too_large", "the header lines are too long")
+        if find_bare_lf(data):
+            raise BadHead(400, "bad_request", "lines end with CRLF")
+        if not self._timing_head:
+            self._time_head()
+
+    def _time_head(self) -> None:
+        self._timing_head = True
+        self.server.idle.discard(self)
+        self.server.heads.add(self)
+
+    # Source (of a body) ----------------------------------------------------------------
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Whether the client owes us bytes right now."""
+        return self._incoming is not None and not self._held_reads
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the body received so far."""
+        return 0 if self._incoming is None else self._incoming.received
+
+    def hold_body(self, on: bool) -> None:
+        """Source: stop or go on reading."""
+        self._hold(_READ_BODY, on)
+
+    def body_complete(self) -> None:
+        """Source: the body is in."""
+        self._incoming = None
+        self.server.unwatch_body(self)
+        self._hold(_READ_BODY, False)
+        if self._answered:
+            self._next()
+
+    def _hold(self, reason: int, on: bool) -> None:
+        before = self._held_reads
+        self._held_reads = before | reason if on else before & ~reason
+        transport: Any = self.transport
+        if transport is None or self._finished:
+            return
+        if self._held_reads and not before:
+            transport.pauseProducing()
+        elif before and not self._held_reads:
+            transport.resumeProducing()
+
+    # Output ----------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Write at once what the kernel takes, buffer the rest."""
+        transport: Any = self.transport
+        sock = self._socket
+        if sock is not None and not transport.dataBuffer and not transport._tempDataBuffer:
+            try:
+                sent = sock.send(data)
+            except OSError:
+                # Full, or broken: the transport waits or finds out itself.
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        if not self._producing:
+            self._producing = True
+            transport.registerProducer(self, True)
+        transport.write(data)
+        if not self._streaming and not self.output_full:
+            self._stop_producing()
+
+    def _stop_producing(self) -> None:
+        if self._producing:
+            self._producing = False
+            transport: Any = self.transport
+            transport.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """IPushProducer: the client doesn't read fast enough."""
+        self.output_full = True
+        self.server.stalls.add(self)
+        if not self._streaming:
+            self._hold(_READ_OUTPUT, True)
+
+    def resumeProducing(self) -> None:
+        """IPushProducer: it has read everything."""
+        self.output_full = False
+        self.server.stalls.discard(self)
+        self._hold(_READ_OUTPUT, False)
+        if not self._streaming:
+            self._stop_producing()
+            self._advance()
+        elif self._exchange is not None:
+            self._exchange.drained()
+
+    def stopProducing(self) -> None:
+        """IPushProducer: the connection is lost; ``connectionLost`` follows."""
+        self.output_full = False
+
+    def begin_stream(self) -> None:
+        """A streamed answer begins."""
+        self._streaming = True
+
+    def end_stream(self) -> None:
+        """It is complete."""
+        self._streaming = False
+        if not self.output_full:
+            self._stop_producing()
+
+    def break_off(self) -> None:
+        """The answer is broken off: the client must see that."""
+        self._finished = True
+        transport: Any = self.transport
+        if transport.dataBuffer or transport._tempDataBuffer:
+            transport.abortConnection()
+        else:
+            # Everything is with the kernel: a FIN after it, and no last chunk.
+            self._streaming = False
+            self._stop_producing()
+            transport.loseConnection()
+
+    # The end of an exchange ------------------------------------------------------------
+
+    def settle(self, exchange: FastExchange) -> None:
+        """Decide, before the head of the answer is written, whether it is the last."""
+        if self.server.closing:
+            exchange.close = True
+        incoming = exchange.incoming
+        if incoming is None or incoming.complete or incoming.streaming:
+            return
+        left = incoming.left
+        if exchange.continue_due or left is None or left > DRAIN_BYTES:
+            exchange.close = True
+        incoming.discard()
+
+    def answered(self, exchange: FastExchange) -> None:
+        """The answer is out."""
+        if self._exchange is not exchange:
+            return
+        self._answered = True
+        exchange.client = None
+        if exchange.close and (self._incoming is None or not self._incoming.streaming):
+            self._close()
+        elif self._incoming is None:
+            self._next()
+
+    def _next(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None and exchange.close:
+            self._close()
+        elif not self._advancing:
+            self._advance()
+
+    def _close(self) -> None:
+        """Nothing more is said; unread bytes of the client must not reset the answer."""
+        self._finished = True
+        self._exchange = None
+        transport: Any = self.transport
+        if self._incoming is None and not self._buffer:
+            transport.loseConnection()
+            return
+        self._buffer = b""
+        self._incoming = None
+        self.server.unwatch_body(self)
+        self._hold(_READ_BODY | _READ_PIPELINE | _READ_OUTPUT, False)
+        self._held_reads = 0
+        transport.resumeProducing()
+        transport.loseWriteConnection()
+        self.server.lingering.add(self)
+
+    def _refuse(self, bad: BadHead) -> None:
+        """Answer a request that can't be served, and close."""
+        exchange, self._exchange = self._exchange, None
+        answered = self._answered or self._streaming
+        self._finished = True
+        if exchange is not None:
+            exchange.gone()
+        if answered and exchange is not None:
+            # Its answer is under way or out: a second one would be read as the next.
+            self.cut()
+            return
+        body = msgspec.json.encode(self.server.error(bad.code, bad.message))
+        fields = self.server.error_fields
+        self.send(
+            b"%b%bconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+            % (self.server.prefix(bad.status), fields.wire, len(body), body)
+        )
+        self._buffer = b"?"
+        self._close()
+
+    # Impatience ------------------------------------------------------------------------
+
+    def head_overdue(self) -> None:
+        """The head didn't come in time."""
+        self._timing_head = False
+        if self._buffer:
+            self._refuse(BadHead(408, "request_timeout", "the request did not arrive in time"))
+        else:
+            self.end()
+
+    def body_overdue(self) -> None:
+        """The body comes too slowly."""
+        self._refuse(BadHead(408, "request_timeout", "the request body did not arrive in time"))
+
+    def end(self) -> None:
+        """Close; nothing is owed."""
+        self._finished = True
+        transport: Any = self.transport
+        transport.loseConnection()
+
+    def cut(self) -> None:
+        """Close at once, whatever is unsent."""
+        self._finished = True
+        transport: Any = self.transport
+        transport.abortConnection()

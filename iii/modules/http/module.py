@@ -1,0 +1,79 @@
+"""The ``iii-http`` module: functions behind URLs.
+
+Trigger type ``http`` (and ``api``, its name in the oldest SDKs).  The listener is
+bound while the engine starts, before workers can connect; a taken port stops the
+start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.tcp import Port
+from twisted.logger import Logger
+
+from iii.engine.module import Module, ModuleApi
+from iii.modules.http.config import HttpConfig
+from iii.modules.http.entry import HttpTrigger
+from iii.modules.http.listener import listen, shown
+from iii.modules.http.resource import Routes
+from iii.modules.http.server import HttpServer
+from iii.modules.http.service import HttpService
+
+log = Logger()
+
+
+class HttpModule(Module):
+    """Serves ``http`` triggers."""
+
+    name = "iii-http"
+    config = HttpConfig
+
+    def __init__(self, settings: HttpConfig) -> None:
+        super().__init__(settings)
+        self._config = settings
+        self._service: HttpService | None = None
+        self._server: HttpServer | None = None
+        self._ports: list[Port] = []
+        self._unbinding: list[Deferred[Any]] = []
+
+    def start(self, engine: ModuleApi) -> None:
+        """Module: listen and offer the trigger types."""
+        service = self._service = HttpService(engine, self._config)
+        routes = Routes(service)
+        self._server = HttpServer(
+            engine.clock,
+            engine.turn,
+            routes.serve,
+            error=service.error,
+            error_fields=service.cors.json(None),
+        )
+        self._ports = listen(engine.reactor, self._server, self._config.host, self._config.port)
+        address: Any = self._ports[0].getHost()
+        engine.announce("http", address.port)
+        for name, description in (("http", "HTTP API trigger"), ("api", "Older name of http")):
+            engine.trigger_type(name, service, description=description, trigger_schema=HttpTrigger)
+        log.info("http listens on {addresses}", addresses=", ".join(map(shown, self._ports)))
+        if self._config.error_format == "legacy":
+            log.warn("http: error_format has no effect: errors have one form (docs/http.md)")
+
+    def closing(self) -> None:
+        """Module: no new connections; requests on open ones get 503."""
+        if self._service is not None and self._server is not None:
+            self._service.closing = True
+            self._server.closing = True
+        self._unbind()
+
+    async def stop(self) -> None:
+        """Module: end what is left."""
+        self._unbind()
+        await gatherResults(self._unbinding)
+        if self._service is not None and self._server is not None:
+            self._service.stop()
+            self._server.stop()
+
+    def _unbind(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            self._unbinding.append(maybeDeferred(port.stopListening))

@@ -1,0 +1,199 @@
+"""The HTTP application: routes, and what happens to a request first.
+
+``serve`` takes any request and either answers it (``OPTIONS``, no route, wrong
+method, too busy, shutting down) or gives it a slot of its route and lets a
+``Serving`` carry it through.  It is also the provider of the ``http`` trigger
+type: bindings become routes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+
+from iii.engine.clock import Deadlines
+from iii.engine.module import ModuleApi
+from iii.engine.triggers import Binding
+from iii.errors import Code
+from iii.modules.http.config import JSON_BODY_LIMIT, HttpConfig
+from iii.modules.http.cors import Cors
+from iii.modules.http.entry import Entry
+from iii.modules.http.exchange import Exchange
+from iii.modules.http.fields import Pair
+from iii.modules.http.router import Place, Route, Router
+from iii.modules.http.serving import Serving
+from iii.modules.http.unmatched import Unmatched, not_found_route
+
+log = Logger()
+
+#: Requests of all routes together that may wait for a slot.
+MAX_WAITING = 4096
+#: How long a result-less function may take to open its response channel (decision 5).
+WRITER_WAIT_S = 1.0
+RETRY_AFTER_S = 1
+
+_RETRY_AFTER: Pair = (b"retry-after", b"%d" % RETRY_AFTER_S)
+
+
+class HttpService:
+    """Serves requests with functions."""
+
+    def __init__(self, api: ModuleApi, config: HttpConfig) -> None:
+        self.api = api
+        self.config = config
+        self.cors = Cors(config.cors)
+        self.router: Router[Entry] = Router(ignore_trailing_slash=config.ignore_trailing_slash)
+        self.slots = max(1, config.concurrency_request_limit)
+        self.json_limit = JSON_BODY_LIMIT if config.body_limit is None else config.body_limit
+        self.stream_limit = config.body_limit
+        middleware = sorted(config.middleware, key=lambda entry: entry.priority)
+        self.middleware = tuple(entry.function_id for entry in middleware)
+        name = config.request_id_header
+        self.request_id_header = None if name is None else name.lower()
+        self.closing = False
+        self.timeout_s = config.default_timeout / 1000
+        self.deadlines: Deadlines[Serving] = Deadlines(api.clock, self.timeout_s, Serving.overdue)
+        self.slot_waits: Deadlines[Serving] = Deadlines(
+            api.clock, self.timeout_s, Serving.waited_too_long
+        )
+        self.writer_waits: Deadlines[Serving] = Deadlines(
+            api.clock, WRITER_WAIT_S, Serving.no_writer
+        )
+        self.waiting = 0
+        function_id = config.not_found_function
+        self._not_found = None if function_id is None else not_found_route(function_id)
+        self._bindings: dict[Binding, tuple[Route[Entry], Entry]] = {}
+
+    # Provider --------------------------------------------------------------------------
+
+    def add(self, binding: Binding) -> None:
+        """Provider: a route appears."""
+        entry = Entry(binding, ignore_trailing_slash=self.config.ignore_trailing_slash)
+        route = self.router.add(entry)
+        self._bindings[binding] = (route, entry)
+        log.info(
+            "[REGISTERED] Endpoint {method} {pattern} → {function}",
+            method=entry.method,
+            pattern=entry.pattern.text,
+            function=binding.function_id,
+        )
+
+    def remove(self, binding: Binding) -> None:
+        """Provider: a route goes; what it is doing goes on."""
+        known = self._bindings.pop(binding, None)
+        if known is not None:
+            self.router.remove(known[1])
+
+    # Requests --------------------------------------------------------------------------
+
+    def serve(self, exchange: Exchange) -> None:
+        """Take a request."""
+        if self.closing:
+            self.refuse(
+                exchange, 503, Code.SHUTTING_DOWN, "the engine is shutting down", [_RETRY_AFTER]
+            )
+            return
+        method = exchange.method
+        found = self.router.match(exchange.path)
+        if method == "OPTIONS" and self._preflight(exchange, None if found is None else found[0]):
+            return
+        if found is None:
+            self._no_route(exchange)
+            return
+        place, values = found
+        route = place.routes.get(method)
+        if route is None and method == "HEAD":
+            route = place.routes.get("GET")
+        if route is None:
+            message = f"{method} is not offered here"
+            self.refuse(exchange, 405, Code.METHOD_NOT_ALLOWED, message, [(b"allow", place.allow)])
+            return
+        self._take(Serving(self, exchange, route, values))
+
+    def _take(self, serving: Serving) -> None:
+        """Give the request a slot now or later."""
+        exchange, route = serving.exchange, serving.route
+        exchange.client = serving
+        if route.active < self.slots:
+            route.active += 1
+            serving.begin()
+        elif self.waiting < MAX_WAITING:
+            self.waiting += 1
+            route.waiting.append(serving)
+            self.slot_waits.add(serving)
+        else:
+            exchange.client = None
+            self.overloaded(exchange)
+
+    def next_waiting(self, route: Route[Entry]) -> None:
+        """A slot of ``route`` is free."""
+        route.active -= 1
+        if not route.waiting or route.handing_on:
+            return
+        # A request may end while it begins; the loop here takes care of the next.
+        route.handing_on = True
+        while route.waiting and route.active < self.slots:
+            serving = route.waiting.popleft()
+            self.waiting -= 1
+            self.slot_waits.discard(serving)
+            route.active += 1
+            serving.begin()
+        route.handing_on = False
+
+    def forget_waiting(self, serving: Serving) -> None:
+        """A request that waits for a slot doesn't any more."""
+        serving.route.waiting.remove(serving)
+        self.waiting -= 1
+        self.slot_waits.discard(serving)
+
+    def _preflight(self, exchange: Exchange, place: Place[Entry] | None) -> bool:
+        """Answer ``OPTIONS``, unless it is for a function."""
+        wanted = "access-control-request-method" in exchange.headers.values
+        if place is not None and not wanted and "OPTIONS" in place.routes:
+            return False
+        allow = b"" if place is None else place.allow
+        fields = self.cors.preflight(exchange.headers.origin, allow)
+        exchange.respond(200, fields, b"")
+        return True
+
+    def _no_route(self, exchange: Exchange) -> None:
+        if self._not_found is not None:
+            self._take(Unmatched(self, exchange, self._not_found, ()))
+            return
+        self.refuse(exchange, 404, Code.ROUTE_NOT_FOUND, f"no route matches {exchange.path}")
+
+    # Errors ----------------------------------------------------------------------------
+
+    def error(self, code: str, message: str) -> dict[str, Any]:
+        """The one form of all errors."""
+        error_id = f"{int(self.api.clock.wall() * 1e9) & 0xFFFFFFFFFFFF:x}"
+        return {"error": {"code": code, "message": message, "error_id": error_id}}
+
+    def refuse(
+        self,
+        exchange: Exchange,
+        status: int,
+        code: str,
+        message: str,
+        more: list[Pair] | None = None,
+        **beside: Any,
+    ) -> str:
+        """Answer with an error; returns its id."""
+        body = self.error(code, message)
+        error_id: str = body["error"]["error_id"]
+        fields = self.cors.json(exchange.headers.origin)
+        if more:
+            fields = fields + more
+        exchange.respond(status, fields, msgspec.json.encode({**body, **beside}))
+        return error_id
+
+    def overloaded(self, exchange: Exchange) -> None:
+        """Too many requests wait."""
+        self.refuse(exchange, 503, Code.OVERLOADED, "too many requests are waiting", [_RETRY_AFTER])
+
+    def stop(self) -> None:
+        """Forget all timers."""
+        for deadlines in (self.deadlines, self.slot_waits, self.writer_waits):
+            deadlines.stop()

@@ -1,0 +1,586 @@
+"""One request on its way through a route.
+
+The order (02 A13): slot, time limit, global middleware, channels and body,
+condition, the route's middleware, the function; then the first of result and
+response channel decides the head.  With nothing to ask beforehand all of it is
+plain calls; middleware and conditions run in a coroutine (``asking.py``).
+
+A ``Serving`` is the writer of the channel that carries the request's body and
+the reader of the one that may carry the answer.  ``_release`` ends the part that
+holds resources: slot, timers, channels.  It runs exactly once, when the head of
+the answer is decided or the client has gone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iii.engine.channels import Channel
+from iii.engine.ids import uuid4_text
+from iii.engine.invocations import Call, ErrorBody
+from iii.errors import Code, InvocationError
+from iii.modules.http import asking, json_body, request
+from iii.modules.http.answer import Answer, answer_of, stream_headers
+from iii.modules.http.entry import Entry
+from iii.modules.http.exchange import FRAME_BYTES, Exchange
+from iii.modules.http.fields import Pair
+from iii.modules.http.router import Route
+
+if TYPE_CHECKING:
+    from iii.modules.http.service import HttpService
+
+log = Logger()
+
+CHANNEL_FRAMES = 64
+
+_STATUS_OF = {
+    Code.PAYLOAD_TOO_LARGE: 413,
+    Code.OVERLOADED: 503,
+    Code.INVOCATION_TIMEOUT: 504,
+}
+
+
+class Serving:
+    """Carries one request."""
+
+    #: The status of an answer that names none.
+    default_status = 200
+
+    __slots__ = (
+        "_answer_started",
+        "_begun",
+        "_body",
+        "_body_paused",
+        "_body_sent",
+        "_call",
+        "_members",
+        "_released",
+        "_request_id",
+        "_resultless",
+        "_source",
+        "_status",
+        "_streamed",
+        "_streamed_bytes",
+        "_told_headers",
+        "entry",
+        "exchange",
+        "params",
+        "query",
+        "request_body",
+        "response",
+        "route",
+        "service",
+        "values",
+    )
+
+    def __init__(
+        self,
+        service: HttpService,
+        exchange: Exchange,
+        route: Route[Entry],
+        values: tuple[str, ...],
+    ) -> None:
+        self.service = service
+        self.exchange = exchange
+        self.route = route
+        self.values = values
+        self.entry = route.serving
+        self.params: dict[str, str] = {}
+        self.query: list[tuple[str, str]] = []
+        self.request_body: Channel | None = None
+        self.response: Channel | None = None
+        self._begun = False
+        self._released = False
+        self._call: Call | None = None
+        self._resultless = False
+        # The request's body: JSON text (or null), its members, or a stream.
+        self._body = b"null"
+        self._members: dict[str, Raw] | None = None
+        self._source = b""
+        self._body_sent = 0
+        self._body_paused = False
+        self._streamed = False
+        self._streamed_bytes = 0
+        # The answer's head as the response channel told it.
+        self._answer_started = False
+        self._status = self.default_status
+        self._told_headers: dict[str, Pair] | None = None
+        self._request_id: str | None = None
+
+    # The way to the function -----------------------------------------------------------
+
+    def begin(self) -> None:
+        """The request has its slot."""
+        self._begun = True
+        service = self.service
+        service.deadlines.add(self)
+        stack = self.route.stack
+        if stack:
+            # It may have changed while the request waited.
+            self.entry = stack[-1]
+        self.bind_params()
+        exchange = self.exchange
+        if exchange.query:
+            self.query = request.query_pairs(exchange.query)
+        if service.request_id_header is not None:
+            self._request_id = (
+                exchange.headers.values.get(service.request_id_header) or uuid4_text()
+            )
+        if self.plain:
+            if exchange.body == b"":
+                self._open_channels()
+                self._invoke()
+            else:
+                self._take_body()
+        else:
+            Deferred.fromCoroutine(asking.ask(self)).addErrback(self._crashed)
+
+    def bind_params(self) -> None:
+        """Name the values the router found."""
+        if self.values:
+            self.params = self.entry.params(self.values)
+
+    def read_body(self) -> Deferred[None]:
+        """For the coroutine: fires when the body is here or flows."""
+        ready: Deferred[None] = Deferred()
+        self._take_body(ready)
+        return ready
+
+    def _take_body(self, ready: Deferred[None] | None = None) -> None:
+        exchange, service = self.exchange, self.service
+        if exchange.headers.is_json and exchange.length != 0:
+            exchange.collect(service.json_limit, lambda body: self._got_json(body, ready))
+            return
+        limit = service.stream_limit
+        if limit is not None and (exchange.length or 0) > limit:
+            self._too_large(limit)
+            return
+        self._open_channels()
+        self._streamed = exchange.length != 0
+        if self._streamed:
+            exchange.stream(self)
+        if not self._released:
+            self._proceed(ready)
+
+    def _got_json(self, body: bytes | None, ready: Deferred[None] | None) -> None:
+        if self._released:
+            return
+        if body is None:
+            self._too_large(self.service.json_limit)
+            return
+        try:
+            self._members = json_body.parse(body)
+            self._body = body
+        except json_body.NotJson:
+            # Not an error: the function gets null and can read the raw bytes.
+            self._members = None
+        self._source = body
+        self._open_channels()
+        self._proceed(ready)
+
+    def _proceed(self, ready: Deferred[None] | None) -> None:
+        if ready is None:
+            self._invoke()
+        else:
+            ready.callback(None)
+
+    def _too_large(self, limit: int) -> None:
+        message = f"the request body is larger than {limit} bytes"
+        self._fail(413, Code.PAYLOAD_TOO_LARGE, message)
+
+    def _open_channels(self) -> None:
+        channels = self.service.api.channels
+        self.request_body = channels.create(CHANNEL_FRAMES)
+        self.response = channels.create(CHANNEL_FRAMES)
+        self.request_body.attach_writer(self)
+        self.response.attach_reader(self)
+        if not self._source:
+            if self.exchange.length == 0:
+                self.request_body.finish()
+        else:
+            self._send_body()
+
+    def object(self) -> bytes:
+        """The request object without channels, closing brace, and lifted fields."""
+        more = b""
+        if self.service.config.expose_multi_values:
+            more = b',"query_params_all":%b,"headers_all":%b' % (
+                request.encode(request.all_values(self.query)),
+                request.encode(self.exchange.headers.all_values()),
+            )
+        return request.request_object(
+            self.opening(), self.params, self.query, self.headers_json(), self._body, more
+        )
+
+    def headers_json(self) -> bytes:
+        """The request's headers as a JSON object."""
+        headers, name = self.exchange.headers, self.service.request_id_header
+        if self._request_id is None or name is None:
+            return headers.json
+        return request.encode({**headers.values, name: self._request_id})
+
+    @property
+    def plain(self) -> bool:
+        """Whether nobody has to be asked before the function."""
+        return self.entry.plain and not self.service.middleware
+
+    def opening(self) -> bytes:
+        """The fields known before any request came."""
+        return self.entry.opening(self.exchange.method)
+
+    @property
+    def route_text(self) -> str:
+        """The pattern, for log lines."""
+        return self.entry.pattern.text
+
+    def lifted(self) -> bytes:
+        """The caller's own fields, for the top level."""
+        if not self.service.config.flatten_request:
+            return b""
+        return request.lifted(self.params, self._members, self.query)
+
+    def _invoke(self) -> None:
+        assert self.request_body is not None and self.response is not None
+        data = b"".join(
+            (
+                self.object(),
+                request.channel_refs(self.request_body, self.response),
+                self.lifted(),
+                b"}",
+            )
+        )
+        self._members = None
+        headers = self.exchange.headers
+        self._start(Raw(data), headers.traceparent, headers.baggage)
+
+    def invoke(self) -> None:
+        """For the coroutine: everybody agreed."""
+        if not self._released:
+            self._invoke()
+
+    def _start(self, data: Raw, traceparent: str | None, baggage: str | None) -> None:
+        binding = self.entry.binding
+        call = self.service.api.start_call(binding, data, _ended, self, traceparent, baggage)
+        if self._released:
+            self.service.api.abandon(call)
+        else:
+            self._call = call
+
+    # The request body's channel --------------------------------------------------------
+
+    def _send_body(self) -> None:
+        """Put JSON bytes into the channel, in frames, as far as it takes them."""
+        channel, source = self.request_body, self._source
+        assert channel is not None
+        while not self._body_paused and self._body_sent < len(source):
+            frame = source[self._body_sent : self._body_sent + FRAME_BYTES]
+            self._body_sent += len(frame)
+            channel.put(frame)
+        if self._body_sent >= len(source):
+            channel.finish()
+            self._source = b""
+
+    def body_data(self, data: bytes) -> None:
+        """BodySink: a piece of a streamed body."""
+        self._streamed_bytes += len(data)
+        limit = self.service.stream_limit
+        if limit is not None and self._streamed_bytes > limit:
+            self._stream_too_large(limit)
+        elif self.request_body is not None:
+            self.request_body.put(data)
+
+    def body_end(self, clean: bool) -> None:
+        """BodySink: it is complete, or the client is gone."""
+        self._streamed = False
+        if self.request_body is not None:
+            self.request_body.finish(clean)
+
+    def _stream_too_large(self, limit: int) -> None:
+        channel = self.request_body
+        self.exchange.discard_body()
+        if channel is not None:
+            channel.finish(clean=False)
+        if not self._released:
+            self._too_large(limit)
+
+    def pause(self) -> None:
+        """Writer: the channel is full."""
+        self._body_paused = True
+        if self._streamed:
+            self.exchange.pause_body()
+
+    def resume(self) -> None:
+        """Writer: there is room."""
+        self._body_paused = False
+        if self._streamed:
+            self.exchange.resume_body()
+        elif self._source:
+            self._send_body()
+
+    def reader_gone(self) -> None:
+        """Writer: nobody reads the body (any more)."""
+        self._source = b""
+        self.request_body = None
+        if self._streamed:
+            self._streamed = False
+            self.exchange.discard_body()
+
+    # The response channel --------------------------------------------------------------
+
+    def deliver(self, payload: bytes, text: bool) -> bool:
+        """Reader: a frame of the function's own stream."""
+        if text:
+            if not self._answer_started:
+                self._control(payload)
+            return True
+        if not self._answer_started:
+            if self._released:
+                return True
+            self._start_stream()
+        return self.exchange.write(payload)
+
+    def end(self, clean: bool) -> None:
+        """Reader: no frame follows."""
+        if self._answer_started:
+            self.response = None
+            if clean:
+                self.exchange.finish()
+            else:
+                log.warn(
+                    "{function}: its response stream broke off",
+                    function=self.entry.binding.function_id,
+                )
+                self.exchange.abort()
+        elif self._released:
+            return
+        elif clean:
+            self._start_stream()
+            self.exchange.finish()
+        elif self._resultless:
+            self._fail(500, Code.INVOCATION_STOPPED, "the response stream broke off")
+        else:
+            # The function may still answer with its result.
+            self.response = None
+
+    def _control(self, payload: bytes) -> None:
+        try:
+            said = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            log.debug("a text frame that is no control message was ignored")
+            return
+        if not isinstance(said, dict):
+            return
+        match said.get("type"):
+            case "set_status":
+                status = said.get("status_code")
+                if type(status) is int and 100 <= status <= 599:
+                    self._status = status
+            case "set_headers":
+                if self._told_headers is None:
+                    self._told_headers = {}
+                stream_headers(said.get("headers"), self._told_headers)
+
+    def _start_stream(self) -> None:
+        """The head of a streamed answer is decided."""
+        self._answer_started = True
+        headers = list((self._told_headers or {}).values())
+        length = None
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value) if value.isdigit() and len(value) < 19 else None
+        own = [pair for pair in headers if pair[0] != b"content-length"]
+        # 1xx is no final status; 101 would even change the protocol.
+        status = self._status if self._status >= 200 else self.default_status
+        fields = self.service.cors.merge(self._with_id(own), self.exchange.headers.origin)
+        call, self._call = self._call, None
+        self._release(keep_response=True)
+        self.exchange.start(status, fields, length, self._drained)
+        if call is not None:
+            self.service.api.abandon(call)
+
+    def _drained(self) -> None:
+        if self.response is not None:
+            self.response.drain()
+
+    # The outcome -----------------------------------------------------------------------
+
+    def ended(self, result: Raw | None, error: ErrorBody | None) -> None:
+        """The function answered."""
+        self._call = None
+        if self._released:
+            return
+        if error is not None:
+            self._function_failed(error)
+            return
+        text = b"null" if result is None else bytes(result)
+        if text == b"null":
+            self._no_result()
+        else:
+            self._answer(answer_of(text, self.default_status))
+
+    def _no_result(self) -> None:
+        self._resultless = True
+        response = self.response
+        if response is None:
+            self._fail(500, Code.INVOCATION_STOPPED, "the response stream broke off")
+        elif not response.writer_taken:
+            self.service.writer_waits.add(self)
+
+    def no_writer(self) -> None:
+        """Nobody opened the response channel of a result-less function."""
+        if self.response is not None and not self.response.writer_taken:
+            self._answer(Answer(204, [], b""))
+
+    def _answer(self, answer: Answer) -> None:
+        service, exchange = self.service, self.exchange
+        if answer.complaint is not None and not self.route.warned:
+            self.route.warned = True
+            log.warn(
+                "{function}: {complaint}; 200 is sent (reported once per route)",
+                function=self.entry.binding.function_id,
+                complaint=answer.complaint,
+            )
+        self._release()
+        origin = exchange.headers.origin
+        if answer.headers is None and self._request_id is None:
+            fields = service.cors.json(origin)
+        else:
+            own = answer.headers
+            if own is None:
+                own = [(b"content-type", b"application/json")]
+            fields = service.cors.merge(self._with_id(own), origin)
+        exchange.respond(answer.status, fields, answer.body)
+
+    def answer(self, answer: Answer) -> None:
+        """For the coroutine: middleware answers instead of the function."""
+        if not self._released:
+            self._answer(answer)
+
+    def _with_id(self, own: list[Pair]) -> list[Pair]:
+        name = self.service.request_id_header
+        if self._request_id is None or name is None:
+            return own
+        return [*own, (name.encode(), self._request_id.encode())]
+
+    def _function_failed(self, error: ErrorBody) -> None:
+        try:
+            status = _STATUS_OF.get(Code(error.code), 500)
+        except ValueError:
+            status = 500
+        self._fail(status, error.code, error.message, error.stacktrace)
+
+    def _fail(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        stacktrace: str | None = None,
+        **beside: Any,
+    ) -> None:
+        if self._released:
+            return
+        call, self._call = self._call, None
+        if call is not None:
+            self.service.api.abandon(call)
+        self._release()
+        own = self._with_id([])
+        error_id = self.service.refuse(self.exchange, status, code, message, own, **beside)
+        if status >= 500:
+            log.error(
+                "Internal server error {error_id}: {method} {pattern} → {function}: "
+                "{code}: {message}",
+                error_id=error_id,
+                method=self.exchange.method,
+                pattern=self.route_text,
+                function=self.entry.binding.function_id,
+                code=code,
+                message=message,
+                exception_type=code,
+                exception_message=message,
+                exception_stacktrace=stacktrace or "",
+            )
+
+    def fail(self, status: int, code: str, message: str, **beside: Any) -> None:
+        """For the coroutine: the request ends here."""
+        self._fail(status, code, message, **beside)
+
+    def failed(self, error: InvocationError) -> None:
+        """For the coroutine: a function it asked failed."""
+        self._function_failed(ErrorBody(error.code, error.message, error.stacktrace))
+
+    def _crashed(self, failure: Failure) -> None:
+        log.failure("serving a request failed", failure)
+        self._fail(500, Code.INTERNAL_ERROR, "internal server error")
+
+    # Ends ------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether the answer is decided or unwanted."""
+        return self._released
+
+    def overdue(self) -> None:
+        """The time limit passed before the head was decided."""
+        message = f"no answer within {self.service.config.default_timeout} ms"
+        self._fail(504, Code.INVOCATION_TIMEOUT, message)
+
+    def waited_too_long(self) -> None:
+        """No slot came free within the time limit."""
+        self.service.forget_waiting(self)
+        self._released = True
+        self.exchange.client = None
+        self.service.overloaded(self.exchange)
+
+    def client_gone(self) -> None:
+        """Client (of the exchange): nobody waits for the answer."""
+        if not self._begun:
+            if not self._released:
+                self._released = True
+                self.service.forget_waiting(self)
+            return
+        call, self._call = self._call, None
+        if call is not None:
+            self.service.api.abandon(call)
+        response, self.response = self.response, None
+        if not self._released:
+            self._release()
+        if response is not None:
+            response.reader_gone()
+        channel, self.request_body = self.request_body, None
+        self._source = b""
+        if channel is not None:
+            channel.finish(clean=False)
+
+    def _release(self, *, keep_response: bool = False) -> None:
+        """The head is decided: give back the slot, the timer and the channels."""
+        self._released = True
+        service = self.service
+        service.deadlines.discard(self)
+        if self._resultless:
+            service.writer_waits.discard(self)
+        response = self.response
+        if response is not None:
+            if keep_response:
+                response.withdraw()
+            else:
+                self.response = None
+                response.reader_gone()
+        channel = self.request_body
+        if channel is not None:
+            if channel.reader_taken:
+                channel.withdraw()
+            else:
+                self.request_body = None
+                channel.close()
+        service.next_waiting(self.route)
+
+
+def _ended(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+    """What ``start_call`` tells."""
+    call.requester.ended(result, error)

@@ -1,0 +1,226 @@
+"""The engine as an operating-system process.
+
+``EngineProcess`` is what ``iii`` and ``twistd iii`` have in common: file limit,
+ready line, summary, systemd notifications, signals.  The first SIGTERM, SIGINT or
+SIGHUP stops the reactor, and with it the service, in good order; a second one ends
+the process at once with 130.
+
+Python runs signal handlers between bytecodes of the main thread while the reactor
+sleeps in the kernel, so the handler wakes it (``callFromThread``) and does nothing
+else.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iii.cli.output import tell_error
+from iii.engine.clock import Timer
+from iii.errors import IIIError
+from iii.service import EngineService
+from iii.summary import summary
+
+log = Logger()
+
+ENOUGH_FILES = 12_000
+INTERRUPTED = 130
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def raise_file_limit() -> int:
+    """Allow as many open files as the hard limit does; every worker is one.
+
+    :returns: the limit now in force
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (ValueError, OSError) as error:
+            # macOS refuses "unlimited"; the soft limit stays what it was.
+            log.warn("the limit of open files stays at {soft}: {error}", soft=soft, error=error)
+    if soft != resource.RLIM_INFINITY and soft < ENOUGH_FILES:
+        log.warn(
+            "only {soft} files can be open at once, so at most about {soft} workers and HTTP "
+            "clients together; raise it with `ulimit -n` or LimitNOFILE=",
+            soft=soft,
+        )
+    return soft
+
+
+class Notifier:
+    """Tells systemd how the process is doing (``sd_notify``); silent without systemd."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        watched = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        usec = environ.get("WATCHDOG_USEC", "")
+        #: Seconds between two signs of life: half of what systemd allows.
+        self.watchdog_s = int(usec) / 2_000_000 if watched and usec.isdigit() else 0.0
+
+    def tell(self, state: str) -> None:
+        """Send ``READY=1``, ``STOPPING=1``, ``WATCHDOG=1`` …"""
+        if not self._address:
+            return
+        address = self._address
+        if address.startswith("@"):
+            # An abstract socket: the kernel wants a NUL where people write "@".
+            address = f"\0{address[1:]}"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.connect(address)
+                sender.sendall(state.encode())
+        except OSError as error:
+            log.warn("systemd was not told {state}: {error}", state=state, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyLine:
+    """Where the ready line goes besides the log.
+
+    :ivar fd: an open file descriptor, closed after the line
+    :ivar path: a file, written whole or not at all
+    """
+
+    fd: int | None = None
+    path: Path | None = None
+
+    def write(self, ready: Mapping[str, Any]) -> None:
+        """Tell whoever waits that the engine serves."""
+        line = msgspec.json.encode(ready) + b"\n"
+        if self.fd is not None:
+            with os.fdopen(self.fd, "wb") as pipe:
+                pipe.write(line)
+        if self.path is not None:
+            write_whole(self.path, line)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that no reader ever sees a part of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class EngineProcess(Service):
+    """Runs one ``EngineService`` as this process.
+
+    :param say: shows a text to the person who started the engine
+    :param ready: where the ready line goes
+    :ivar exit_code: what the process should exit with, once the reactor has stopped
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        service: EngineService,
+        *,
+        environ: Mapping[str, str],
+        say: Callable[[str], None],
+        ready: ReadyLine = ReadyLine(),
+    ) -> None:
+        self.exit_code = 0
+        self.failure: BaseException | None = None
+        self._reactor = reactor
+        self._service = service
+        self._say = say
+        self._ready = ready
+        self._notifier = Notifier(environ)
+        self._watchdog: Timer | None = None
+        self._signals = 0
+
+    def startService(self) -> None:
+        """IService: start the engine.
+
+        :raises Exception: what failed at once; a later failure stops the reactor and sets
+            ``exit_code``
+        """
+        super().startService()  # type: ignore[no-untyped-call]
+        raise_file_limit()
+        self._reactor.callWhenRunning(self._take_signals)
+        started = Deferred.fromCoroutine(self._start())
+        started.addErrback(self._failed)
+        if self.failure is not None:
+            raise self.failure
+
+    def stopService(self) -> Deferred[None]:
+        """IService: stop the engine in good order."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if self._watchdog is not None and self._watchdog.active():
+            self._watchdog.cancel()
+        self._notifier.tell("STOPPING=1")
+        return self._service.stopService()
+
+    def run(self) -> int:
+        """Start, run the reactor until it is stopped, and return the exit code.
+
+        :raises Exception: what failed before the reactor ran
+        """
+        self.startService()
+        self._reactor.addSystemEventTrigger("before", "shutdown", self.stopService)
+        self._reactor.run()
+        return self.exit_code
+
+    async def _start(self) -> None:
+        ready = await self._service.start()
+        self._say(summary(self._service))
+        log.info("ready: {ports}", ports=msgspec.json.encode(ready).decode())
+        self._ready.write(ready)
+        self._notifier.tell("READY=1")
+        self._alive()
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        assert error is not None
+        self.failure, self.exit_code = error, 1
+        if not isinstance(error, IIIError):
+            log.failure("the engine could not be started", failure)
+        if self._reactor.running:
+            tell_error(error, sys.__stderr__)
+            self._reactor.stop()
+
+    def _alive(self) -> None:
+        if self._notifier.watchdog_s:
+            self._notifier.tell("WATCHDOG=1")
+            clock = self._service.engine.clock
+            self._watchdog = clock.call_later(self._notifier.watchdog_s, self._alive)
+
+    def _take_signals(self) -> None:
+        # Only now: the reactor installs its own handlers when it starts.
+        for number in _STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(INTERRUPTED)
+        self._reactor.callFromThread(self._stop, number)
+
+    def _stop(self, number: int) -> None:
+        log.info("{signal}: stopping", signal=signal.Signals(number).name)
+        if self._reactor.running:
+            self._reactor.stop()

@@ -1,0 +1,93 @@
+"""What a person wants to know once the engine is up.
+
+What listens where, which stores are where, and what to do next.  Pure text from
+the running service; ``iii.process`` shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iii._version import __version__
+from iii.net import show_address
+
+if TYPE_CHECKING:
+    from iii.entries import Entry
+    from iii.service import EngineService
+
+_ANYWHERE = frozenset(("0.0.0.0", "::"))
+
+
+def summary(service: EngineService) -> str:
+    """The text shown after the start."""
+    configuration = service.configuration
+    source = configuration.source
+    origin = f"configuration {source.absolute()}" if source else "default configuration"
+    lines = [f"iii {__version__} is running ({origin})", ""]
+    lines += [f"  {what:<10}{where}" for what, where in _listening(service)]
+    lines += [f"  {what:<10}{where}" for what, where in _stores(service)]
+    lines += ["", *_next_steps(service)]
+    return "\n".join(lines)
+
+
+def _listening(service: EngineService) -> Iterator[tuple[str, str]]:
+    for listener in service.listeners:
+        yield "workers", f"ws://{_host(listener.host)}:{listener.port}"
+    for module in service.modules:
+        if port := _port(service, module.entry):
+            yield _short(module.entry), _url(module.entry, port)
+
+
+def _stores(service: EngineService) -> Iterator[tuple[str, str]]:
+    """A module with files says where in ``stores`` (name → path)."""
+    found = False
+    for module in service.modules:
+        for name, path in getattr(module.module, "stores", {}).items():
+            found = True
+            yield "store", f"{name}: {Path(path).absolute()}"
+    if not found:
+        yield "stores", "none: this configuration keeps nothing on disk"
+
+
+def _next_steps(service: EngineService) -> Iterator[str]:
+    worker = service.listeners[0] if service.listeners else None
+    addresses = {
+        _short(module.entry): _url(module.entry, port)
+        for module in service.modules
+        if (port := _port(service, module.entry))
+    }
+    yield "Next:"
+    if worker is not None:
+        default = worker.port == 49134
+        yield f'  connect a worker    III("ws://{_host(worker.host)}:{worker.port}")'
+        yield f"  see what is there   iii functions{'' if default else f' --port {worker.port}'}"
+    if "http" in addresses:
+        yield f"  call over HTTP      curl '{addresses['http']}/<api_path of an http trigger>'"
+    if "console" in addresses:
+        yield f"  look inside         {addresses['console']}"
+    yield "  stop                Ctrl-C"
+
+
+def _short(entry: Entry) -> str:
+    return entry.name.removeprefix("iii-")
+
+
+def _port(service: EngineService, entry: Entry) -> int | None:
+    """The port a module announced; two instances of one module share a name, so its own wins."""
+    if entry.module.port is None:
+        return None
+    configured = entry.config.get("port")
+    announced = service.engine.ready.get(_short(entry))
+    port = configured if isinstance(configured, int) and configured else announced
+    return port if isinstance(port, int) else None
+
+
+def _url(entry: Entry, port: int) -> str:
+    return f"http://{show_address(_host(entry.config.get('host')), port)}"
+
+
+def _host(host: object) -> str:
+    """A name under which this machine reaches a listener on ``host``."""
+    return "localhost" if host is None or host in _ANYWHERE else str(host)

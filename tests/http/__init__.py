@@ -1,0 +1,1 @@
+"""Tests of the HTTP module: 02 part A."""

@@ -1,0 +1,1 @@
+"""The acceptance probes of the specification, under their numbers."""

@@ -1,0 +1,138 @@
+"""The engine under test, as a process of its own.
+
+The ports are chosen once and stay the same over a restart, because that is what
+the programs reconnect to.  They are picked by binding port 0 and letting go: the
+system hands out such ports in turn, so nobody gets the same one soon after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+START_LIMIT_S = 20.0
+STOP_LIMIT_S = 15.0
+
+CONFIG = """\
+port: {worker}
+modules:
+  - class: modules::api::RestApiModule
+    config:
+      host: 127.0.0.1
+      port: {http}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def outside_environment(**extra: str) -> dict[str, str]:
+    """Our environment without what would change an engine's or an SDK's defaults."""
+    own = ("III_", "OTEL_", "PYTHONPATH", "VIRTUAL_ENV", "NODE_OPTIONS")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return {**clean, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **extra}
+
+
+class EngineFailed(Exception):
+    """The engine did not start or did not stop as it should."""
+
+
+@dataclass
+class Ports:
+    worker: int
+    http: int
+
+
+class Engine:
+    """One engine with a folder of its own."""
+
+    def __init__(
+        self, folder: Path, *, ports: Ports | None = None, config: str | None = None
+    ) -> None:
+        self.folder = folder
+        self.ports = ports or Ports(free_port(), free_port())
+        self._config = config
+        self._process: asyncio.subprocess.Process | None = None
+        self.starts = 0
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.ports.worker}"
+
+    @property
+    def log(self) -> str:
+        path = self.folder / "engine.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    async def start(self) -> None:
+        """Run it and wait for its ready file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config = self.folder / "config.yaml"
+        text = self._config or CONFIG.format(worker=self.ports.worker, http=self.ports.http)
+        config.write_text(text)
+        ready = self.folder / "ready.json"
+        ready.unlink(missing_ok=True)
+        with (self.folder / "engine.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "iii", "-c", str(config), "--ready-file", str(ready)),
+                cwd=self.folder,
+                env=outside_environment(PYTHONPATH=str(CHECKOUT)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.starts += 1
+        told = await self._ready(ready)
+        if (told.get("worker"), told.get("http")) != (self.ports.worker, self.ports.http):
+            raise EngineFailed(f"listens elsewhere: asked for {self.ports}, ready file says {told}")
+
+    async def _ready(self, path: Path) -> dict[str, Any]:
+        assert self._process is not None
+        deadline = asyncio.get_running_loop().time() + START_LIMIT_S
+        while asyncio.get_running_loop().time() < deadline:
+            if self._process.returncode is not None:
+                raise EngineFailed(f"ended with {self._process.returncode} before it was ready")
+            if path.exists() and (text := path.read_text()).endswith("\n"):
+                told: dict[str, Any] = json.loads(text)
+                return told
+            await asyncio.sleep(0.05)
+        raise EngineFailed(f"not ready after {START_LIMIT_S:.0f} s")
+
+    async def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        process = self._process
+        if process is None:
+            return 0
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_LIMIT_S):
+                code = await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise EngineFailed(f"still running {STOP_LIMIT_S:.0f} s after SIGTERM") from None
+        finally:
+            self._process = None
+        return code

@@ -1,0 +1,17 @@
+from iii import III
+
+iii = III("ws://localhost:49134")
+
+async def add(data):
+    return {"sum": data["a"] + data["b"]}
+
+iii.register_function("math.add", add)
+
+async def main():
+    await iii.connect()
+
+    iii.register_trigger(
+        type="http",
+        function_id="math.add",
+        config={"api_path": "add", "http_method": "POST"}
+    )
