@@ -58,6 +58,10 @@ class Link(Protocol):
         """Close with a WebSocket code; what is queued is sent first."""
         ...
 
+    def evict(self) -> None:
+        """Its worker is back on a newer connection: clean up at once, then close."""
+        ...
+
 
 class Worker:
     """One live worker connection and what it said about itself."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -30,11 +30,9 @@ from iii.wire.codec import (
     Lost,
     encode,
     error_body,
-    invoke_message,
-    plain,
-    result_message,
     with_caller,
 )
+from iii.wire.link import Wire, WorkerLink
 from iii.wire.outbox import Outbox
 
 log = Logger()
@@ -43,18 +41,6 @@ MAX_FUNCTIONS = 10_000
 MAX_TRIGGERS = 10_000
 MAX_ID_BYTES = 1024
 MAX_WAITING_REGISTRATIONS = 20_000
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
-PYTHON_LIMIT_BYTES = 1024 * 1024
-PYTHON_RAISED_LIMIT = (0, 24, 6)
-LARGE_MESSAGES = "large-messages.v1"
-CLOSE_OVERLOAD = 1013
-CLOSE_RESTART = 1012
-
-
-class Wire(Protocol):
-    """The connection below a session."""
-
-    def sendClose(self, code: int, reason: str) -> None: ...
 
 
 class Session:
@@ -63,24 +49,21 @@ class Session:
     def __init__(self, engine: Engine, wire: Wire, ip_address: str) -> None:
         self._engine = engine
         self._invocations = engine.invocations
-        self._wire = wire
-        self._outbox: Outbox
-        self.worker = Worker(self, ip_address, engine.clock.wall_ms())
+        self._link = WorkerLink(engine.invocations, wire, self.closed)
+        self.worker = Worker(self._link, ip_address, engine.clock.wall_ms())
         self._caller = self.worker.id.encode()
         self._waiting: deque[m.Message] | None = None
-        self._open = True
 
     def opened(self, outbox: Outbox) -> None:
-        """The upgrade is done; the engine speaks first."""
-        self._outbox = outbox
+        """The upgrade is done."""
         self._engine.workers.add(self.worker)
-        self._send(m.WorkerRegistered(self.worker.id, self.worker.reattach_token))
+        self._link.opened(self.worker, outbox)
 
     def closed(self, clean: bool) -> None:
         """The connection ended, or is to be treated as if it had."""
-        if not self._open:
+        if not self._link.open:
             return
-        self._open = False
+        self._link.open = False
         self._waiting = None
         self._engine.worker_gone(self.worker)
 
@@ -124,7 +107,7 @@ class Session:
             return False
         assert self._waiting is not None
         if len(self._waiting) >= MAX_WAITING_REGISTRATIONS:
-            self._overloaded("too many registrations are waiting for a module")
+            self._link.overloaded("too many registrations are waiting for a module")
         return True
 
     def _go_on(self, outcome: object) -> None:
@@ -162,7 +145,7 @@ class Session:
         if lost.is_result:
             self._invocations.finish(self.worker, lost.invocation_id, None, body)
         else:
-            self._send_result(lost.invocation_id, lost.function_id, None, body)
+            self._link.send_result(lost.invocation_id, lost.function_id, None, body)
 
     # Calls -----------------------------------------------------------------------------
 
@@ -199,7 +182,7 @@ class Session:
     def _refuse_call(self, message: m.InvokeFunction, error: ErrorBody) -> None:
         """Answer a call that is not even started, when somebody waits for it."""
         if message.invocation_id is not None:
-            self._send_result(message.invocation_id, message.function_id, None, error)
+            self._link.send_result(message.invocation_id, message.function_id, None, error)
 
     def _action_of(self, message: m.InvokeFunction) -> str | None:
         """``void``, ``answered`` (here, or later by the queue), or None for a plain call."""
@@ -248,7 +231,7 @@ class Session:
     def _enqueued(self, result: Raw | None, message: m.InvokeFunction, receipt: str) -> None:
         if message.invocation_id is not None:
             value = result or Raw(encode({"messageReceiptId": receipt}))
-            self._send_result(
+            self._link.send_result(
                 message.invocation_id,
                 message.function_id,
                 value,
@@ -272,7 +255,7 @@ class Session:
     def _answer(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         """The outcome of a call this worker made and waits for."""
         self.worker.issued -= 1
-        self._send_result(
+        self._link.send_result(
             call.requester, call.function_id, result, error, call.traceparent, call.baggage
         )
 
@@ -327,7 +310,7 @@ class Session:
         except RegistrationError as error:
             self._log_refusal("registerfunction", message.id, error)
             if (self.worker.version_tuple or (0, 0, 0)) >= (0, 23, 0):
-                self._send(m.RegistrationRejected(error.code, namespace, message.id, "engine"))
+                self._link.send(m.RegistrationRejected(error.code, namespace, message.id, "engine"))
             return
         functions[key] = None
 
@@ -377,7 +360,7 @@ class Session:
         triggers = self.worker.triggers
         if not self._fits("registertrigger", message.id, message.id in triggers, len(triggers)):
             text = f"limit of {MAX_TRIGGERS} triggers or {MAX_ID_BYTES} bytes per id exceeded"
-            self.registration_failed(registration, ErrorBody(Code.LIMIT_EXCEEDED, text))
+            self._link.registration_failed(registration, ErrorBody(Code.LIMIT_EXCEEDED, text))
             return None
         done = self._engine.triggers.register(registration)
         # Refusals were reported and logged where they arose.
@@ -401,11 +384,10 @@ class Session:
         if old is None or old is self.worker or old.reattach_token != message.reattach_token:
             return
         log.info("{old}: replaced by its reconnect {new}", old=old.describe, new=self.worker.id)
-        if isinstance(old.link, Session):
-            old.link.evict()
+        old.link.evict()
 
     def _ping(self, message: m.Ping) -> None:
-        self._send(m.Pong())
+        self._link.send(m.Pong())
 
     def _ignore(self, message: m.Message) -> None:
         """Services have no behaviour of their own; pongs and echoes need none."""
@@ -429,120 +411,6 @@ class Session:
             id=id,
             error=error.message,
         )
-
-    # Out: what the engine asks of this connection (engine.workers.Link) -------------------
-
-    def invoke(self, call: Call) -> None:
-        """Send a call; refuse it when it can't arrive."""
-        payload = invoke_message(call)
-        if len(payload) > PYTHON_LIMIT_BYTES and self._too_large(len(payload)):
-            text = (
-                f"the call of {call.function_id} has {len(payload)} bytes, "
-                f"{self.worker.describe} takes {PYTHON_LIMIT_BYTES}"
-            )
-            log.warn("{text}", text=text)
-            body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
-            self._invocations.finish(self.worker, call.id, None, body)
-            return
-        if self._outbox.queued > MAX_QUEUED_BYTES:
-            text = f"{self.worker.describe} does not read: {self._outbox.queued} bytes are waiting"
-            body = ErrorBody(Code.OVERLOADED, text)
-            self._invocations.finish(self.worker, call.id, None, body)
-            return
-        # Sent and never sent again: many large calls in flight would hold their input twice.
-        call.data = m.NULL
-        self._outbox.send_text(payload)
-
-    def register_trigger(self, registration: Registration) -> None:
-        """This worker provides the type: tell it about a trigger."""
-        self._send(
-            m.RegisterTrigger(
-                registration.id,
-                registration.trigger_type,
-                registration.function_id,
-                registration.config,
-                registration.metadata or m.ABSENT,
-                _unless_default(registration.namespace),
-                _unless_default(registration.trigger_namespace),
-            )
-        )
-
-    def unregister_trigger(self, registration: Registration) -> None:
-        """This worker provides the type: the trigger is gone."""
-        self._send(
-            m.UnregisterTrigger(
-                registration.id,
-                registration.trigger_type,
-                registration.function_id,
-                registration.config,
-                registration.metadata or m.ABSENT,
-            )
-        )
-
-    def registration_failed(self, registration: Registration, error: ErrorBody) -> None:
-        """This worker's trigger was refused."""
-        self._send(
-            m.TriggerRegistrationResult(
-                registration.id,
-                registration.trigger_type,
-                registration.function_id,
-                Raw(encode(error)),
-            )
-        )
-
-    def close(self, code: int, reason: str) -> None:
-        """Close with ``code`` after what is queued."""
-        self._wire.sendClose(code, reason)
-
-    def evict(self) -> None:
-        """The worker has come back on another connection: clean up now, then close."""
-        self.closed(False)
-        self._wire.sendClose(CLOSE_RESTART, "replaced by a newer connection")
-
-    def _send_result(
-        self,
-        id: str,
-        function_id: str,
-        result: Raw | None,
-        error: ErrorBody | None,
-        traceparent: str | None = None,
-        baggage: str | None = None,
-    ) -> None:
-        if not self._open:
-            return
-        payload = result_message(id, function_id, result, error, traceparent, baggage)
-        if len(payload) > PYTHON_LIMIT_BYTES and self._too_large(len(payload)):
-            text = (
-                f"the result of {function_id} has {len(payload)} bytes, "
-                f"{self.worker.describe} takes {PYTHON_LIMIT_BYTES}"
-            )
-            log.warn("{text}", text=text)
-            body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
-            payload = result_message(id, function_id, None, body, traceparent, baggage)
-        if self._outbox.queued > MAX_QUEUED_BYTES:
-            self._overloaded(f"{self._outbox.queued} bytes of results are waiting")
-            return
-        self._outbox.send_text(payload)
-
-    def _send(self, message: m.Message) -> None:
-        if self._open:
-            self._outbox.send_text(plain(message))
-
-    def _too_large(self, size: int) -> bool:
-        """Whether the peer would end its connection over a message of ``size`` bytes."""
-        worker = self.worker
-        if worker.runtime != "python" or LARGE_MESSAGES in worker.features:
-            return False
-        version = worker.version_tuple
-        return version is None or version < PYTHON_RAISED_LIMIT
-
-    def _overloaded(self, reason: str) -> None:
-        log.warn("{worker}: closed, {reason}", worker=self.worker.describe, reason=reason)
-        self._wire.sendClose(CLOSE_OVERLOAD, reason)
-
-
-def _unless_default(namespace: str | None) -> str | None:
-    return None if namespace == DEFAULT_NAMESPACE else namespace
 
 
 _Handler = Callable[[Session, Any], Deferred[None] | None]

@@ -299,6 +299,37 @@ class Offline(ClientCase):
         link = await self.stub.link()
         self.assertEqual([f["data"] for f in link.frames[:-1]], list(range(5, 1005)))
 
+    async def test_what_is_registered_meanwhile_is_registered_once(self) -> None:
+        """07 A6.2: registrations are replayed from the tables, not queued as well."""
+        client = self.client()
+        gate, paused = asyncio.Event(), asyncio.Event()
+
+        async def gated(seconds: float) -> None:
+            client.register_function("f", handler)
+            paused.set()
+            await gate.wait()
+
+        client._connection.timing.pause = gated
+        await client.connect()
+        (await self.stub.link(0)).drop()
+        await paused.wait()
+        client.invoke_async("g")
+        gate.set()
+        second = await self.stub.link(1)
+        self.assertEqual(
+            [frame.get("id") or frame["function_id"] for frame in second.frames[:2]], ["f", "g"]
+        )
+        self.assertEqual(second.types.count("registerfunction"), 1)
+
+    async def test_nothing_is_lost_between_the_loss_and_its_discovery(self) -> None:
+        """A message put when the socket has just died is sent on the next one."""
+        client, link = await self.connected()
+        client._connection._socket.abort()
+        client.invoke_async("f", "survives")
+        second = await self.stub.link(1)
+        self.assertEqual((await second.frame("invokefunction"))["data"], "survives")
+        self.assertEqual(link.types, ["invokefunction"])
+
     async def test_a_dropped_call_fails_at_once(self) -> None:
         """07 A6.2: a waiting call that is dropped from the full queue does not wait on."""
         client = self.client()

@@ -1,0 +1,90 @@
+"""The releases we promise to serve, and what each of them can do.
+
+``checks`` is written down, not computed: a scenario that runs fewer checks than it
+says here has lost some, and that is a failure.  Change the number together with
+the scenario.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHANNELS = "channels"
+"""Channels and streamed HTTP bodies."""
+REMOVAL = "removal"
+"""Functions can be unregistered one by one."""
+ANNOUNCED = "announced"
+"""A callback for ``engine::functions-available``."""
+TRIGGER_LIST = "trigger list"
+"""The program can list triggers (with a method of the SDK or by calling the engine)."""
+TOLD = "told"
+"""The owner of a trigger type hears that a trigger was unregistered."""
+RESULTS = "registration results"
+"""The SDK logs a ``triggerregistrationresult`` with an error."""
+LARGE = "large messages"
+"""The SDK reads messages over 1 MiB."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One published version of one package."""
+
+    registry: str
+    version: str
+    can: frozenset[str]
+    checks: int
+    soak: bool = False
+    python_extra: str = ""
+    """Only for the reader: the lock was made with this extra (telemetry is optional there)."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.registry}:{self.version}"
+
+    @property
+    def prefix(self) -> str:
+        """What its functions and routes are called."""
+        language = {"npm": "node", "pypi": "py", "crates": "rust"}[self.registry]
+        return f"{language}-{self.version}"
+
+    @property
+    def runtime(self) -> str:
+        """What the SDK calls itself in its worker metadata."""
+        return {"npm": "node", "pypi": "python", "crates": "rust"}[self.registry]
+
+
+def release(name: str, checks: int, *can: str, soak: bool = False, extra: str = "") -> Release:
+    registry, version = name.split(":")
+    return Release(registry, version, frozenset(can), checks, soak, extra)
+
+
+MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED)
+LATE = (CHANNELS, REMOVAL, TRIGGER_LIST)
+
+RELEASES = [
+    release("npm:0.2.1", 0, REMOVAL, ANNOUNCED, LARGE),
+    release("npm:0.9.0", 0, *MIDDLE, TRIGGER_LIST, LARGE),
+    release("npm:0.11.6", 0, *LATE, LARGE),
+    release("npm:0.22.1", 0, *LATE, TOLD, RESULTS, LARGE),
+    release("pypi:0.2.0", 0, ANNOUNCED),
+    release("pypi:0.4.1", 0, *MIDDLE, extra="otel"),
+    release("pypi:0.8.3", 0, *MIDDLE, extra="otel"),
+    release("pypi:0.10.0", 0, *MIDDLE, TRIGGER_LIST, extra="otel"),
+    release("pypi:0.11.6", 0, *LATE),
+    release("pypi:0.22.1", 0, *LATE, TOLD, RESULTS),
+    release("pypi:0.25.0", 0, *LATE, TOLD, RESULTS, LARGE),
+    release("crates:0.2.1", 0, ANNOUNCED, TRIGGER_LIST, LARGE, soak=True),
+    release("crates:0.8.3", 0, *MIDDLE, TRIGGER_LIST, LARGE),
+    release("crates:0.11.6", 0, *LATE, LARGE, soak=True),
+    release("crates:0.22.1", 0, *LATE, TOLD, RESULTS, LARGE),
+]
+
+BY_NAME = {each.name: each for each in RELEASES}
+
+NEWEST_NODE = BY_NAME["npm:0.22.1"]
+NEWEST_PYTHON = BY_NAME["pypi:0.25.0"]
+
+
+def counterpart(tested: Release) -> Release:
+    """The other SDK in the conversation: the newest one of another language."""
+    return NEWEST_NODE if tested.registry == "pypi" else NEWEST_PYTHON
