@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
+from iii.engine.bindings import Binding
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock, Timer
 from iii.engine.functions import Functions, Routing
@@ -28,7 +29,7 @@ from iii.engine.invocations import (
     ErrorBody,
     Invocations,
 )
-from iii.engine.triggers import Binding, Triggers
+from iii.engine.triggers import Triggers
 from iii.engine.turn import Turn
 from iii.engine.workers import Worker, Workers
 from iii.errors import Code, InvocationError

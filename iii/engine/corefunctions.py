@@ -13,13 +13,13 @@ import msgspec
 from msgspec import Meta, Raw, field
 from twisted.internet.defer import CancelledError, Deferred
 
+from iii.engine.bindings import Binding, Registration
 from iii.engine.clock import Timer
 from iii.engine.core import Engine
 from iii.engine.discovery import Discovery, Query
 from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.ids import uuid4_text
 from iii.engine.module import ModuleApi
-from iii.engine.triggers import Binding, Registration
 from iii.engine.workers import Worker, clean_label
 from iii.errors import Code, IIIError, InvocationError
 

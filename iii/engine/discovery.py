@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw, field
 
+from iii.engine.bindings import Registration, TriggerType
 from iii.engine.core import Engine
 from iii.engine.functions import Function
 from iii.engine.module import ModuleApi
@@ -32,7 +33,6 @@ from iii.engine.rows import (
     type_row,
     worker_row,
 )
-from iii.engine.triggers import Registration, TriggerType
 from iii.engine.workers import Worker
 from iii.errors import Code, InvocationError
 

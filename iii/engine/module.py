@@ -16,12 +16,12 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 
+from iii.engine.bindings import Binding, Provider, TriggerType
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock
 from iii.engine.functions import FunctionSpec
 from iii.engine.invocations import Call, Done
 from iii.engine.native import Empty, Handler, NativeFunction
-from iii.engine.triggers import Binding, Provider, TriggerType
 from iii.engine.turn import Turn
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from iii.engine.bindings import Registration, TriggerType
 from iii.engine.functions import DEFAULT_NAMESPACE, Function, FunctionOwner
 from iii.engine.native import NativeFunction
-from iii.engine.triggers import Registration, TriggerType
 from iii.engine.workers import Worker
 
 INTERNAL = "engine::"

@@ -21,7 +21,7 @@ from iii.engine.ids import uuid4_text
 from iii.engine.invocations import Call, ErrorBody
 
 if TYPE_CHECKING:
-    from iii.engine.triggers import Registration
+    from iii.engine.bindings import Registration
 
 MAX_LABEL_CHARS = 280
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")

@@ -14,9 +14,9 @@ from typing import Protocol
 from msgspec import Raw
 from twisted.logger import Logger
 
+from iii.engine.bindings import Registration
 from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.invocations import Call, ErrorBody, Invocations
-from iii.engine.triggers import Registration
 from iii.engine.workers import Worker
 from iii.errors import Code
 from iii.wire import messages as m

@@ -17,11 +17,12 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from iii.engine.bindings import Registration, TriggerType
 from iii.engine.core import Engine
 from iii.engine.functions import DEFAULT_NAMESPACE, FunctionSpec
 from iii.engine.ids import is_uuid, uuid4_text
 from iii.engine.invocations import Call, ErrorBody
-from iii.engine.triggers import Registration, TriggerType, WorkerProvider
+from iii.engine.triggers import WorkerProvider
 from iii.engine.workers import Worker
 from iii.errors import Code, IIIError, RegistrationError
 from iii.wire import messages as m

@@ -30,7 +30,7 @@ from iii.engine.core import Engine
 from iii.engine.functions import FunctionSpec
 from iii.engine.invocations import Call, ErrorBody
 from iii.engine.module import ModuleApi
-from iii.engine.triggers import Registration
+from iii.engine.bindings import Registration
 from iii.engine.workers import Worker
 from iii.modules.http import HttpConfig, HttpModule
 from iii.modules.http.resource import Routes

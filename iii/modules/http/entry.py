@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from iii.engine.triggers import Binding
+from iii.engine.bindings import Binding
 from iii.errors import Code, RegistrationError
 from iii.modules.http import pattern, request
 

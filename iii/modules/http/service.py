@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from iii.engine.clock import Deadlines
 from iii.engine.module import ModuleApi
-from iii.engine.triggers import Binding
+from iii.engine.bindings import Binding
 from iii.errors import Code
 from iii.modules.http.config import JSON_BODY_LIMIT, HttpConfig
 from iii.modules.http.cors import Cors

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
-from iii.engine.triggers import Binding, Registration, TriggerType
+from iii.engine.bindings import Binding, Registration, TriggerType
 from iii.errors import Code
 from iii.modules.http import request
 from iii.modules.http.entry import Entry

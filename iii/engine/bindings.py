@@ -1,0 +1,178 @@
+"""What a trigger is: its type, its registrations, its binding.
+
+A *registration* is what one connection asked for, under its own id.  A
+*binding* is what a provider is told; alike registrations of different
+connections share one.  ``triggers`` says who shares what, and when.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw
+from twisted.internet.defer import Deferred
+
+from iii.engine.functions import DEFAULT_NAMESPACE
+from iii.engine.workers import Worker
+
+
+class Provider(Protocol):
+    """Makes triggers of one type fire."""
+
+    def add(self, binding: Binding) -> Deferred[None] | None:
+        """Activate ``binding``.
+
+        :raises RegistrationError: the binding is refused (or through the Deferred)
+        """
+        ...
+
+    def remove(self, binding: Binding) -> Deferred[None] | None:
+        """Deactivate ``binding``."""
+        ...
+
+
+class TriggerType:
+    """A kind of event source and who provides it.
+
+    :param owner: the providing worker, or None for a module
+    :param shared: whether alike registrations of different connections are one binding
+    :param module: the worker name that listings show for an in-process type
+    """
+
+    __slots__ = (
+        "bindings",
+        "call_request_format",
+        "description",
+        "id",
+        "module",
+        "namespace",
+        "owner",
+        "provider",
+        "shared",
+        "trigger_request_format",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        provider: Provider,
+        *,
+        description: str = "",
+        owner: Worker | None = None,
+        module: str | None = None,
+        shared: bool = True,
+        namespace: str = DEFAULT_NAMESPACE,
+        trigger_request_format: Raw | None = None,
+        call_request_format: Raw | None = None,
+    ) -> None:
+        self.id = id
+        self.provider = provider
+        self.description = description
+        self.owner = owner
+        self.module = module
+        self.shared = shared
+        self.namespace = namespace
+        self.trigger_request_format = trigger_request_format
+        self.call_request_format = call_request_format
+        self.bindings: dict[object, list[Binding]] = {}
+
+
+class Registration:
+    """One trigger as one connection registered it.  ``owner`` None: nobody's (08 §2)."""
+
+    __slots__ = (
+        "binding",
+        "config",
+        "function_id",
+        "id",
+        "metadata",
+        "namespace",
+        "owner",
+        "trigger_namespace",
+        "trigger_type",
+    )
+
+    def __init__(
+        self,
+        id: str,
+        trigger_type: str,
+        function_id: str,
+        config: Raw,
+        *,
+        owner: Worker | None,
+        metadata: Raw | None = None,
+        namespace: str = DEFAULT_NAMESPACE,
+        trigger_namespace: str | None = None,
+    ) -> None:
+        self.id = id
+        self.trigger_type = trigger_type
+        self.function_id = function_id
+        self.config = config
+        self.owner = owner
+        self.metadata = metadata
+        self.namespace = namespace
+        self.trigger_namespace = trigger_namespace
+        self.binding: Binding | None = None
+
+    def same_as(self, other: Registration) -> bool:
+        """Whether both ask for the same thing."""
+        return self.likeness() == other.likeness()
+
+    def likeness(self) -> tuple[object, ...]:
+        """Equal for registrations that may share a binding."""
+        return (
+            self.trigger_type,
+            self.trigger_namespace,
+            self.namespace,
+            self.function_id,
+            canonical(self.config),
+            None if self.metadata is None else canonical(self.metadata),
+        )
+
+
+class Binding:
+    """What a provider activates: fires ``function_id`` with ``metadata``."""
+
+    __slots__ = ("active", "registrations", "type", "waiting")
+
+    def __init__(self, type: TriggerType, first: Registration) -> None:
+        self.type = type
+        self.registrations = [first]
+        self.active = False
+        self.waiting: list[Deferred[None]] = []
+
+    @property
+    def newest(self) -> Registration:
+        """The registration whose values count."""
+        return self.registrations[-1]
+
+    @property
+    def id(self) -> str:
+        """The id under which the provider knows the binding."""
+        return self.registrations[0].id
+
+    @property
+    def function_id(self) -> str:
+        """What to call."""
+        return self.newest.function_id
+
+    @property
+    def namespace(self) -> str:
+        """Where the function is looked up."""
+        return self.newest.namespace
+
+    @property
+    def config(self) -> Raw:
+        """The trigger's configuration as JSON."""
+        return self.newest.config
+
+    @property
+    def metadata(self) -> Raw | None:
+        """Attached to every invocation the trigger causes."""
+        return self.newest.metadata
+
+
+def canonical(value: Raw) -> bytes:
+    """JSON with sorted keys, so that spelling doesn't make a difference."""
+    return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
