@@ -12,6 +12,8 @@ is off.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -25,6 +27,8 @@ CLOSE_LIMIT_S = 5.0
 PING_INTERVAL_S = 20.0
 TICK_S = 5.0
 DEAD_AFTER_TICKS = 12
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 #: The engine takes messages to 64 MiB but frames only to 16 MiB.
 FRAGMENT_ABOVE_BYTES = 16 * MIB
@@ -70,10 +74,16 @@ class WorkerSocket(ClientConnection):
         self.transport.abort()
 
 
+def _proxy(address: str) -> Literal[True] | None:
+    """Use the environment's proxy, but never to reach this machine itself."""
+    return None if urlsplit(address).hostname in LOOPBACK else True
+
+
 async def dial(address: str, headers: Mapping[str, str]) -> WorkerSocket:
     """Open a worker connection."""
     socket = await connect(
         address,
+        proxy=True,
         additional_headers=dict(headers),
         user_agent_header=USER_AGENT,
         compression=None,
@@ -92,6 +102,7 @@ async def dial_channel(address: str, headers: Mapping[str, str]) -> ClientConnec
     """Open one end of a channel.  No pings: a slow reader pauses the socket."""
     return await connect(
         address,
+        proxy=True,
         additional_headers=dict(headers),
         user_agent_header=USER_AGENT,
         compression=None,

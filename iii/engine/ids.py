@@ -11,7 +11,9 @@ import os
 import re
 
 _POOL_IDS = 256
-_VARIANT = "89ab"
+_VERSION_4 = bytes((byte & 0x0F) | 0x40 for byte in range(256))
+_VARIANT = bytes((byte & 0x3F) | 0x80 for byte in range(256))
+_fields = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})").findall
 
 # Canonical spelling only: an executor may answer under a normalised id.
 is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
@@ -20,11 +22,10 @@ _pool: list[str] = []
 
 
 def _refill() -> None:
-    text = os.urandom(16 * _POOL_IDS).hex()
-    for at in range(0, len(text), 32):
-        part = text[at : at + 32]
-        variant = _VARIANT[int(part[16], 16) & 3]
-        _pool.append(f"{part[:8]}-{part[8:12]}-4{part[13:16]}-{variant}{part[17:20]}-{part[20:]}")
+    raw = bytearray(os.urandom(16 * _POOL_IDS))
+    raw[6::16] = raw[6::16].translate(_VERSION_4)
+    raw[8::16] = raw[8::16].translate(_VARIANT)
+    _pool.extend(map("-".join, _fields(raw.hex())))
 
 
 def uuid4_text() -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
+from autobahn.util import encode_truncate
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -179,6 +180,9 @@ class Connection(FastFrames):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted: the socket is gone."""
         super().connectionLost(reason)
+        if self.closeHandshakeTimeoutCall is not None:
+            self.closeHandshakeTimeoutCall.cancel()
+            self.closeHandshakeTimeoutCall = None
         self.factory.gone(self)
 
     # Out -------------------------------------------------------------------------------
@@ -191,6 +195,12 @@ class Connection(FastFrames):
             self._outbox.send_ahead(data)
         else:
             self._outbox.send_last(data)
+
+    def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
+        """Close with any code; Autobahn's own form takes only 1000 and private ones."""
+        if self.state == self.STATE_OPEN:
+            text = None if reason is None else encode_truncate(reason, 123)
+            self.sendCloseFrame(code=code, reasonUtf8=text, isReply=False)
 
     def drop(self) -> None:
         """End the TCP connection without a goodbye."""

@@ -15,7 +15,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
-from iii.engine.clock import Deadlines
+from iii.engine.clock import Clock, Deadlines, Timer
 from iii.engine.core import Engine
 from iii.net import listen, show_address
 from iii.wire.connection import Connection
@@ -30,6 +30,17 @@ HANDSHAKE_S = 10.0
 CLOSE_S = 2.0
 
 
+class _Timeouts:
+    """What Autobahn wants of a timer."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def call_later(self, delay: float, function: Any, *args: Any) -> Timer:
+        """Run ``function`` in ``delay`` seconds."""
+        return self._clock.call_later(delay, function, *args)
+
+
 class WorkerFactory(WebSocketServerFactory):
     """Makes connections and keeps track of the open ones."""
 
@@ -39,6 +50,8 @@ class WorkerFactory(WebSocketServerFactory):
     def __init__(self, engine: Engine, handshake_s: float = HANDSHAKE_S) -> None:
         super().__init__(reactor=engine.reactor)  # type: ignore[no-untyped-call]
         self.engine = engine
+        # Autobahn's time-outs on the engine's clock, and none that outlives its connection.
+        self._batched_timer = _Timeouts(engine.clock)
         self.turn = engine.turn
         self.monotonic = engine.clock.monotonic
         self.connections: set[Connection] = set()

@@ -164,8 +164,15 @@ class Outbox:
             self._enqueue(frame)
 
     def send_last(self, frame: bytes) -> None:
-        """Send the close frame; nothing may follow it."""
-        self.send(frame)
+        """Send the close frame; nothing may follow it.
+
+        At once, whatever the turn: the connection may be ended right after.
+        """
+        self.flush()
+        if self._queue is None:
+            self._write(frame)
+        else:
+            self._enqueue(frame)
         self.closing = True
 
     def close(self) -> None:

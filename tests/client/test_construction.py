@@ -124,3 +124,9 @@ class Upgrade(ClientCase):
         client.invoke_async("f", {})
         await link.frame("invokefunction")
         self.assertEqual((self.stub.attempts, self.stub.channels), (1, []))
+
+    async def test_no_proxy_to_this_machine(self) -> None:
+        """A proxy of the environment is not asked for an engine on the loopback address."""
+        with patch.dict(os.environ, {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}):
+            client, _ = await self.connected()
+        self.assertIs(client.get_connection_state(), IIIConnectionState.CONNECTED)
