@@ -160,6 +160,8 @@ class EngineProcess(Service):
         """
         super().startService()  # type: ignore[no-untyped-call]
         raise_file_limit()
+        self._take_signals()
+        # Again, because the reactor installs its own handlers when it starts.
         self._reactor.callWhenRunning(self._take_signals)
         started = Deferred.fromCoroutine(self._start())
         started.addErrback(self._failed)
@@ -186,6 +188,11 @@ class EngineProcess(Service):
 
     async def _start(self) -> None:
         ready = await self._service.start()
+        # Who reads the ready line may send a signal at once, so it is not written before
+        # the reactor runs and signals lead to an orderly stop.
+        self._reactor.callWhenRunning(self._announce, ready)
+
+    def _announce(self, ready: dict[str, Any]) -> None:
         self._say(summary(self._service))
         log.info("ready: {ports}", ports=msgspec.json.encode(ready).decode())
         self._ready.write(ready)
@@ -209,7 +216,6 @@ class EngineProcess(Service):
             self._watchdog = clock.call_later(self._notifier.watchdog_s, self._alive)
 
     def _take_signals(self) -> None:
-        # Only now: the reactor installs its own handlers when it starts.
         for number in _STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)

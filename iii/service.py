@@ -191,12 +191,12 @@ class EngineService(MultiService):
         for note in self.configuration.notes:
             log.info("{note}", note=str(note))
         for warning in self.configuration.warnings:
-            log.warn("{warning}", warning=str(warning))
+            log.warn("{problem}", problem=str(warning))
 
     async def _start_module(self, entry: Entry) -> None:
         module = create_module(entry)
         for warning in entry.warnings:
-            log.warn("{warning}", warning=str(warning))
+            log.warn("{problem}", problem=str(warning))
         service = ModuleService(entry, module, ModuleApi(self.engine, entry.name))
         # A child before it has started: one that fails half-way must be stopped too.
         service.setServiceParent(self)  # type: ignore[no-untyped-call]

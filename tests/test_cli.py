@@ -150,8 +150,7 @@ class Starts(ProcessCase):
         child = self.start("--ready-file", str(path))
         self.assertEqual(json.loads(path.read_text()), child.ready)
         self.assertEqual(child.ready["event"], "ready")
-        leftovers = [name for name in os.listdir(self.directory) if name.startswith(".ready")]
-        self.assertEqual(leftovers, [])
+        self.assertEqual(list(self.directory.glob(".ready*")), [])
 
     def test_port_zero_also_frees_the_ports_nobody_chose(self) -> None:
         """08 §7: two default engines run beside each other."""
@@ -225,7 +224,9 @@ class Starts(ProcessCase):
             "import runpy, socket, sys\n"
             "def refuse(*arguments): raise SystemExit('outbound: %r' % (arguments,))\n"
             "socket.socket.connect = socket.socket.connect_ex = refuse\n"
-            "socket.getaddrinfo = refuse\n"
+            "resolve = socket.getaddrinfo\n"
+            "def numeric(host, *rest): return resolve(host, *rest) if host == '::1' else refuse(host)\n"
+            "socket.getaddrinfo = numeric\n"
             "sys.argv[0] = 'iii'\n"
             "runpy.run_module('iii', run_name='__main__')\n"
         )
@@ -365,7 +366,7 @@ class Check(ProcessCase):
         port = taken_port(self)
         self.write("config.yaml", f"port: {port}\n")
         self.assertEqual(self.iii("check").returncode, 0)
-        self.assertEqual(os.listdir(self.directory), ["config.yaml"])
+        self.assertEqual([path.name for path in self.directory.iterdir()], ["config.yaml"])
 
 
 class Looking(ProcessCase):

@@ -84,7 +84,9 @@ def with_caller(data: Raw, caller: bytes) -> Raw:
         fields = msgspec.json.decode(text, type=dict[str, Raw])
         fields.pop("_caller_worker_id", None)
         text = encode(fields)
-    comma = b"," if len(text) > 64 or text[1:-1].strip() else b""
+    # A large object is looked through only when it starts with a lot of white space.
+    filled = (len(text) > 64 and text[1:33].strip()) or text[1:-1].strip()
+    comma = b"," if filled else b""
     return Raw(b"".join((text[:-1], comma, _CALLER, caller, b'"}')))
 
 
@@ -96,7 +98,10 @@ def error_body(raw: Raw) -> ErrorBody | None:
     try:
         return msgspec.json.decode(present, type=ErrorBody)
     except msgspec.ValidationError:
-        value = msgspec.json.decode(present)
+        try:
+            value = msgspec.json.decode(present)
+        except msgspec.MsgspecError as error:
+            return ErrorBody(Code.INVALID_JSON, f"the error can't be decoded: {error}")
     if isinstance(value, dict):
         code, message = value.get("code"), value.get("message")
         stack = value.get("stacktrace")

@@ -58,6 +58,7 @@ class WorkerFactory(WebSocketServerFactory):
         self._pings: Deadlines[Connection] = Deadlines(engine.clock, PING_S, self._ping)
         self._emptied: Deferred[None] | None = None
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
+            versions=[13],
             maxFramePayloadSize=MAX_FRAME_BYTES,
             maxMessagePayloadSize=MAX_MESSAGE_BYTES,
             openHandshakeTimeout=handshake_s,

@@ -214,3 +214,18 @@ CATALOGUE: tuple[type[Message], ...] = tuple(Message.__subclasses__())
 """All messages, for the documentation test."""
 
 decode = msgspec.json.Decoder(Inbound).decode
+
+
+def unreadable(*values: Raw) -> str | None:
+    """Why one of the ``values`` can't be read, though it is well-formed.
+
+    A ``Raw`` is only skipped over when a message is decoded; a number out of range
+    shows when somebody looks into it, which must not be somebody else's list.
+    """
+    for value in values:
+        if value is not ABSENT:
+            try:
+                msgspec.json.decode(value)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                return str(error)
+    return None

@@ -190,6 +190,9 @@ class Session:
         present = m.given(message.action)
         if present is None:
             return None
+        if problem := m.unreadable(present):
+            self._refuse_call(message, ErrorBody(Code.INVALID_JSON, f"action: {problem}"))
+            return "answered"
         action = msgspec.json.decode(present)
         kind = action.get("type") if isinstance(action, dict) else None
         if kind == "void":
@@ -299,6 +302,11 @@ class Session:
         functions = self.worker.functions
         if not self._fits("registerfunction", message.id, key in functions, len(functions)):
             return
+        formats = (message.request_format, message.response_format, message.metadata)
+        if problem := m.unreadable(*formats):
+            error = RegistrationError(Code.INVALID_JSON, problem)
+            self._log_refusal("registerfunction", message.id, error)
+            return
         spec = FunctionSpec(
             self.worker,
             message.description,
@@ -322,7 +330,13 @@ class Session:
 
     def _register_trigger_type(self, message: m.RegisterTriggerType) -> Deferred[None] | None:
         namespace = message.namespace or self.worker.namespace
-        if not self._fits("registertriggertype", message.id, False, 0):
+        known = (namespace, message.id) in self.worker.trigger_types
+        count = len(self.worker.trigger_types)
+        if not self._fits("registertriggertype", message.id, known, count):
+            return None
+        if problem := m.unreadable(message.trigger_request_format, message.call_request_format):
+            error = RegistrationError(Code.INVALID_JSON, problem)
+            self._log_refusal("registertriggertype", message.id, error)
             return None
         type = TriggerType(
             message.id,
@@ -362,6 +376,11 @@ class Session:
         if not self._fits("registertrigger", message.id, message.id in triggers, len(triggers)):
             text = f"limit of {MAX_TRIGGERS} triggers or {MAX_ID_BYTES} bytes per id exceeded"
             self._link.registration_failed(registration, ErrorBody(Code.LIMIT_EXCEEDED, text))
+            return None
+        if problem := m.unreadable(message.config, message.metadata):
+            error = RegistrationError(Code.TRIGGER_REGISTRATION_FAILED, problem)
+            self._log_refusal("registertrigger", message.id, error)
+            self._link.registration_failed(registration, ErrorBody(error.code, problem))
             return None
         done = self._engine.triggers.register(registration)
         # Refusals were reported and logged where they arose.

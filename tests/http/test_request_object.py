@@ -472,5 +472,3 @@ class BodyLimitFast(Fast, BodyLimit, HttpCase):
 
 class BodyLimitStock(Stock, BodyLimit, HttpCase):
     """Under a stock twisted.web Site."""
-
-

@@ -19,16 +19,18 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.sdks.engine import outside_environment
 from tests.sdks.releases import Release
 
 HERE = Path(__file__).resolve().parent
 INSTALL_LIMIT_S = 1200.0
+LOCK_POLL_S = 0.2
 CARGO_AT_LEAST = (1, 85)
 RECIPE = "1"
 """Part of every key: raise it when the steps below change."""
@@ -54,7 +56,6 @@ class Installed:
 
     folder: Path
     worker: tuple[str, ...]
-    quickstart: tuple[str, ...] = ()
 
     def command(self, engine_url: str, prefix: str) -> tuple[str, ...]:
         return (*self.worker, engine_url, prefix)
@@ -97,13 +98,22 @@ def digest(*parts: str | bytes) -> str:
     return mixed.hexdigest()[:12]
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
+@asynccontextmanager
+async def locked(folder: Path) -> AsyncIterator[None]:
     """Only one run at a time works in a folder of the cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(folder.suffix + ".lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        while not taken(handle):
+            await asyncio.sleep(LOCK_POLL_S)
         yield
+
+
+def taken(handle: IO[str]) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def tool(name: str) -> str:
@@ -124,7 +134,7 @@ async def install_npm(release: Release) -> Installed:
     manifests = HERE / "locks" / f"npm-{release.version}"
     lock = (manifests / "package-lock.json").read_bytes()
     folder = cache() / f"npm-{release.version}-{digest(RECIPE, lock)}"
-    with locked(folder):
+    async with locked(folder):
         if not (folder / "stamp").exists():
             folder.mkdir(parents=True, exist_ok=True)
             for manifest in manifests.iterdir():
@@ -136,7 +146,7 @@ async def install_npm(release: Release) -> Installed:
             copy_if_changed(source, folder / source.name)
         quickstart = HERE / "quickstarts" / "readme-node" / "quickstart.mjs"
         copy_if_changed(quickstart, folder / quickstart.name)
-    return Installed(folder, (node, "worker.mjs"), (node, "quickstart.mjs"))
+    return Installed(folder, (node, "worker.mjs"))
 
 
 async def install_pypi(release: Release) -> Installed:
@@ -144,7 +154,7 @@ async def install_pypi(release: Release) -> Installed:
     key = digest(RECIPE, lock.read_bytes(), sys.version, sys.base_prefix)
     folder = cache() / f"pypi-{release.version}-{key}"
     python = folder / "bin" / "python"
-    with locked(folder):
+    async with locked(folder):
         if not (folder / "stamp").exists():
             folder.mkdir(parents=True, exist_ok=True)
             options = ("--clear", "--without-pip")
@@ -159,44 +169,45 @@ async def install_pypi(release: Release) -> Installed:
 
 
 async def install_crate(release: Release) -> Installed:
+    project = HERE / "programs" / "rust" / f"crates-{release.version}"
+    shared = sorted((HERE / "programs" / "rust" / "src").iterdir())
+    binaries = await build(f"crates-{release.version}", project, shared)
+    return Installed(binaries, (str(binaries / "worker"),))
+
+
+async def install_rust_quickstart() -> Path:
+    """The folder with the binaries ``plain`` and ``kept`` of the Rust quick start."""
+    return await build("rust-quickstart", HERE / "quickstarts" / "readme-rust", [])
+
+
+async def build(name: str, project: Path, shared: list[Path]) -> Path:
+    """Compile a cargo project in the cache; returns the folder of its binaries."""
     cargo = tool("cargo")
     version = await run(cargo, "--version", cwd=HERE)
     found = re.search(r"(\d+)\.(\d+)", version)
     if found is None or tuple(map(int, found.groups())) < CARGO_AT_LEAST:
         wanted = ".".join(map(str, CARGO_AT_LEAST))
         raise Missing(f"cargo is {version.strip()!r}, {wanted} is needed")
-    project = HERE / "programs" / "rust" / f"crates-{release.version}"
     lock = (project / "Cargo.lock").read_bytes()
-    folder = cache() / f"crates-{release.version}-{digest(RECIPE, lock, version)}"
-    sources = rust_sources(project)
+    folder = cache() / f"{name}-{digest(RECIPE, lock, version)}"
+    files = [*shared, *sorted(path for path in project.rglob("*") if path.is_file())]
+    sources = {path.relative_to(HERE): path.read_bytes() for path in files}
+    sources_key = digest(*(part for item in sources.items() for part in (str(item[0]), item[1])))
     stamp = folder / "stamp"
-    built = digest(*(part for path, content in sources.items() for part in (str(path), content)))
-    with locked(folder):
-        if not stamp.exists() or stamp.read_text() != built:
+    async with locked(folder):
+        if not stamp.exists() or stamp.read_text() != sources_key:
             for path, content in sources.items():
-                target = folder / "source" / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+                copy = folder / "source" / path
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(content)
             manifest = folder / "source" / project.relative_to(HERE) / "Cargo.toml"
-            target_folder = str(folder / "target")
             await run(
                 *(cargo, "build", "--locked", "--quiet", "--bins"),
-                *("--manifest-path", str(manifest), "--target-dir", target_folder),
+                *("--manifest-path", str(manifest), "--target-dir", str(folder / "target")),
                 cwd=folder,
             )
-            stamp.write_text(built)
-    binaries = folder / "target" / "debug"
-    return Installed(folder, (str(binaries / "worker"),), (str(binaries / "quickstart"),))
-
-
-def rust_sources(project: Path) -> dict[Path, bytes]:
-    """Path below this folder → content, of everything a build reads."""
-    files = [
-        *sorted((HERE / "programs" / "rust" / "src").iterdir()),
-        *(project / "Cargo.toml", project / "Cargo.lock"),
-        HERE / "quickstarts" / "readme-rust" / "main.rs",
-    ]
-    return {path.relative_to(HERE): path.read_bytes() for path in files}
+            stamp.write_text(sources_key)
+    return folder / "target" / "debug"
 
 
 def copy_if_changed(source: Path, target: Path) -> None:

@@ -178,8 +178,10 @@ class EngineCase(TestCase):
         for socket in self._sockets:
             await socket.ended()
         await self.listener.stop_listening()
-        await self.listener.close_all(1012, "test over")
+        await self.listener.factory.emptied()
+        self.listener.factory.stop()
         self.engine.stop()
+        _cancel_batched_timers()
 
     async def socket(self, path: str = "/") -> RawSocket:
         """A WebSocket."""
@@ -220,3 +222,10 @@ class EngineCase(TestCase):
             await worker.settled()
         for worker in workers:
             self.assertEqual(worker.inbox, [])
+
+
+def _cancel_batched_timers() -> None:
+    """Autobahn's close time-outs stay in the reactor after their connection is gone."""
+    for call in reactor.getDelayedCalls():  # type: ignore[attr-defined]
+        if getattr(call.func, "__name__", "") == "_notify_bucket":
+            call.cancel()

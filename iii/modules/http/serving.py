@@ -527,6 +527,8 @@ class Serving:
 
     def overdue(self) -> None:
         """The time limit passed before the head was decided."""
+        if self._resultless:
+            self.no_writer()  # its wait is over as well
         message = f"no answer within {self.service.config.default_timeout} ms"
         self._fail(504, Code.INVOCATION_TIMEOUT, message)
 
