@@ -53,9 +53,8 @@ class Worker(WebSocketServerProtocol):
     def invoke(self, message: dict[str, Any]) -> None:
         owner = functions.get(message["function_id"])
         if owner is None:
-            del message["data"]
             error = {"code": "function_not_found", "message": message["function_id"]}
-            self.send({**message, "type": "invocationresult", "error": error})
+            self.send({**message, "type": "invocationresult", "data": None, "error": error})
             return
         if isinstance(message["data"], dict):
             message["data"]["_caller_worker_id"] = self.id
@@ -64,16 +63,14 @@ class Worker(WebSocketServerProtocol):
 
     def result(self, message: dict[str, Any]) -> None:
         caller = pending.pop(message["invocation_id"], None)
-        if caller is None:  # the HTTP client has gone
-            return
         if isinstance(caller, Worker):
             caller.send(message)
-            return
-        result = message["result"]
-        caller.setResponseCode(result.get("status_code", 200))
-        caller.setHeader(b"content-type", b"application/json")
-        caller.write(orjson.dumps(result["body"]))
-        caller.finish()
+        elif caller is not None:  # else the HTTP client has gone
+            result = message["result"]
+            caller.setResponseCode(result.get("status_code", 200))
+            caller.setHeader(b"content-type", b"application/json")
+            caller.write(orjson.dumps(result["body"]))
+            caller.finish()
 
 
 class Api(Resource):
@@ -112,7 +109,9 @@ if __name__ == "__main__":
     factory = WebSocketServerFactory()
     factory.protocol = Worker
     workers = reactor.listenTCP(0, factory, interface="127.0.0.1")
-    http = reactor.listenTCP(0, Site(Api()), interface="127.0.0.1")
+    site = Site(Api())
+    site.log = lambda request: None  # an access log nobody reads would be a handicap
+    http = reactor.listenTCP(0, site, interface="127.0.0.1")
     ready = {"event": "ready", "worker": workers.getHost().port, "http": http.getHost().port}
     parser.parse_args().ready_file.write_bytes(orjson.dumps(ready))
     reactor.run()

@@ -22,8 +22,6 @@ import msgspec
 from twisted.logger import ILogObserver, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
-log = Logger()
-
 Format = Literal["default", "json"]
 
 OFF, ERROR, WARN, INFO, DEBUG, TRACE = range(6)
@@ -100,6 +98,7 @@ class LogOutput:
         self._colour = _is_terminal(stream) if colour is None else colour
         self._format: Format = "default"
         self._levels = Levels("info")
+        self._log = Logger(namespace=__name__, observer=self)
 
     @classmethod
     def from_environment(cls, stream: TextIO, environ: Mapping[str, str]) -> LogOutput:
@@ -120,7 +119,7 @@ class LogOutput:
             self._stream.flush()
             return
         for line in filter(None, (line.strip() for line in text.splitlines())):
-            log.info("{line}", line=line)
+            self._log.info("{line}", line=line)
 
     def configure(self, *, level: str | None, format: str, environ: Mapping[str, str]) -> None:
         """Apply the configuration's level and format.

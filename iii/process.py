@@ -105,11 +105,11 @@ class ReadyLine:
     def write(self, ready: Mapping[str, Any]) -> None:
         """Tell whoever waits that the engine serves."""
         line = msgspec.json.encode(ready) + b"\n"
+        if self.path is not None:
+            write_whole(self.path, line)
         if self.fd is not None:
             with os.fdopen(self.fd, "wb") as pipe:
                 pipe.write(line)
-        if self.path is not None:
-            write_whole(self.path, line)
 
 
 def write_whole(path: Path, content: bytes) -> None:

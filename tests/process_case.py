@@ -93,14 +93,23 @@ class ProcessCase(TestCase):
         return self.run_python("-m", "iii", *arguments, env=environment(**changes))
 
     def start(
-        self, *arguments: str, program: tuple[str, ...] = ("-m", "iii"), **changes: str | None
+        self,
+        *arguments: str,
+        program: tuple[str, ...] = ("-m", "iii"),
+        command: tuple[str | Path, ...] | None = None,
+        **changes: str | None,
     ) -> Child:
-        """Start an engine and wait for its ready line."""
+        """Start an engine and wait for its ready line.
+
+        :param program: what our Python runs
+        :param command: what is run instead
+        """
         readable, writable = os.pipe()
+        ready = ("--ready-fd", str(writable))
         log = self.directory / f"engine-{readable}.log"
         with log.open("w") as output, os.fdopen(readable) as pipe:
             process = subprocess.Popen(
-                (sys.executable, *program, *arguments, "--ready-fd", str(writable)),
+                (*(command or (sys.executable, *program)), *arguments, *ready),
                 cwd=self.directory,
                 env=environment(**changes),
                 stdout=output,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -36,25 +37,26 @@ def check(config: Path, strict: bool, as_json: bool) -> None:
     problems = list(report.problems)
     if report.configuration is not None:
         problems += check_modules(report.configuration.entries, strict=strict)
-    failed = any(problem.kind is Kind.ERROR for problem in problems)
+    words = _WORDS | ({Kind.UNKNOWN: "error"} if strict else {})
+    errors = sum(words[problem.kind] == "error" for problem in problems)
     if as_json:
-        click.echo(_as_json(config, problems, failed))
+        click.echo(_as_json(config, problems, words, ok=not errors))
     else:
         for problem in problems:
-            click.echo(f"{_WORDS[problem.kind]}: {problem}", err=problem.kind is Kind.ERROR)
-        count = sum(problem.kind is Kind.ERROR for problem in problems)
-        click.echo(f"{config}: {f'{count} error(s)' if count else 'ok'}")
-    sys.exit(1 if failed else 0)
+            word = words[problem.kind]
+            click.echo(f"{word}: {problem}", err=word == "error")
+        click.echo(f"{config}: {f'{errors} error(s)' if errors else 'ok'}")
+    sys.exit(1 if errors else 0)
 
 
-def _as_json(config: Path, problems: list[Problem], failed: bool) -> str:
+def _as_json(config: Path, problems: list[Problem], words: Mapping[Kind, str], *, ok: bool) -> str:
     rows = [
         {
-            "severity": _WORDS[problem.kind],
+            "severity": words[problem.kind],
             "message": problem.message,
             "path": problem.path,
             "line": problem.line,
         }
         for problem in problems
     ]
-    return msgspec.json.encode({"config": str(config), "ok": not failed, "problems": rows}).decode()
+    return msgspec.json.encode({"config": str(config), "ok": ok, "problems": rows}).decode()

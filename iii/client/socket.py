@@ -83,7 +83,7 @@ async def dial(address: str, headers: Mapping[str, str]) -> WorkerSocket:
     """Open a worker connection."""
     socket = await connect(
         address,
-        proxy=True,
+        proxy=_proxy(address),
         additional_headers=dict(headers),
         user_agent_header=USER_AGENT,
         compression=None,
@@ -102,7 +102,7 @@ async def dial_channel(address: str, headers: Mapping[str, str]) -> ClientConnec
     """Open one end of a channel.  No pings: a slow reader pauses the socket."""
     return await connect(
         address,
-        proxy=True,
+        proxy=_proxy(address),
         additional_headers=dict(headers),
         user_agent_header=USER_AGENT,
         compression=None,

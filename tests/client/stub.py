@@ -207,5 +207,5 @@ class ClientCase(IsolatedAsyncioTestCase):
 
     async def connected(self, **options: Any) -> tuple[III, Link]:
         client = self.client(**options)
-        await client.connect()
+        await client.connect(timeout=LIMIT_S)
         return client, await self.stub.link()

@@ -24,13 +24,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
 
+from iii.engine.bindings import Registration
 from iii.engine.channels import Channel
 from iii.engine.clock import Clock
 from iii.engine.core import Engine
 from iii.engine.functions import FunctionSpec
 from iii.engine.invocations import Call, ErrorBody
 from iii.engine.module import ModuleApi
-from iii.engine.bindings import Registration
 from iii.engine.workers import Worker
 from iii.modules.http import HttpConfig, HttpModule
 from iii.modules.http.resource import Routes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 
-
 from iii.engine.ids import is_uuid
 from tests.http.support import Fast, HttpCase, Stock, data_of, later
 

@@ -54,6 +54,14 @@ def outside_environment(**extra: str) -> dict[str, str]:
     return {**clean, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", **extra}
 
 
+def read_ready(path: Path) -> dict[str, Any] | None:
+    """The ready line, once the engine has written it."""
+    if not path.exists():
+        return None
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told
+
+
 class EngineFailed(Exception):
     """The engine did not start or did not stop as it should."""
 
@@ -113,8 +121,8 @@ class Engine:
         while asyncio.get_running_loop().time() < deadline:
             if self._process.returncode is not None:
                 raise EngineFailed(f"ended with {self._process.returncode} before it was ready")
-            if path.exists() and (text := path.read_text()).endswith("\n"):
-                told: dict[str, Any] = json.loads(text)
+            told = read_ready(path)
+            if told is not None:
                 return told
             await asyncio.sleep(0.05)
         raise EngineFailed(f"not ready after {START_LIMIT_S:.0f} s")

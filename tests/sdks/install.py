@@ -103,7 +103,7 @@ async def locked(folder: Path) -> AsyncIterator[None]:
     """Only one run at a time works in a folder of the cache."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(folder.suffix + ".lock").open("w") as handle:
-        while not taken(handle):
+        while not taken(handle):  # noqa: ASYNC110 -- the other one is another process
             await asyncio.sleep(LOCK_POLL_S)
         yield
 
@@ -190,8 +190,7 @@ async def build(name: str, project: Path, shared: list[Path]) -> Path:
         raise Missing(f"cargo is {version.strip()!r}, {wanted} is needed")
     lock = (project / "Cargo.lock").read_bytes()
     folder = cache() / f"{name}-{digest(RECIPE, lock, version)}"
-    files = [*shared, *sorted(path for path in project.rglob("*") if path.is_file())]
-    sources = {path.relative_to(HERE): path.read_bytes() for path in files}
+    sources = contents([*shared, *files_below(project)])
     sources_key = digest(*(part for item in sources.items() for part in (str(item[0]), item[1])))
     stamp = folder / "stamp"
     async with locked(folder):
@@ -208,6 +207,15 @@ async def build(name: str, project: Path, shared: list[Path]) -> Path:
             )
             stamp.write_text(sources_key)
     return folder / "target" / "debug"
+
+
+def files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def contents(files: list[Path]) -> dict[Path, bytes]:
+    """Path below this folder and content of each."""
+    return {path.relative_to(HERE): path.read_bytes() for path in files}
 
 
 def copy_if_changed(source: Path, target: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.sdks.engine import outside_environment
@@ -15,8 +15,16 @@ KILL_AFTER_S = 3.0
 class Program:
     """One process whose output goes to a file the report can quote."""
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path, log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
+        self._env = dict(env or {})
         self._command = command
         self._folder = folder
         self._log = log
@@ -28,7 +36,7 @@ class Program:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 cwd=self._folder,
-                env=outside_environment(III_URL=engine_url, III_BRIDGE_URL=engine_url),
+                env=outside_environment(III_URL=engine_url, III_BRIDGE_URL=engine_url, **self._env),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -23,6 +23,8 @@ RESULTS = "registration results"
 """The SDK logs a ``triggerregistrationresult`` with an error."""
 LARGE = "large messages"
 """The SDK reads messages over 1 MiB."""
+SMALL = "small messages"
+"""The SDK closes its connection when a message is over 1 MiB."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ RELEASES = [
     release("npm:0.9.0", 0, *MIDDLE, TRIGGER_LIST, LARGE),
     release("npm:0.11.6", 0, *LATE, LARGE),
     release("npm:0.22.1", 0, *LATE, TOLD, RESULTS, LARGE),
-    release("pypi:0.2.0", 0, ANNOUNCED),
-    release("pypi:0.4.1", 0, *MIDDLE, extra="otel"),
-    release("pypi:0.8.3", 0, *MIDDLE, extra="otel"),
-    release("pypi:0.10.0", 0, *MIDDLE, TRIGGER_LIST, extra="otel"),
-    release("pypi:0.11.6", 0, *LATE),
-    release("pypi:0.22.1", 0, *LATE, TOLD, RESULTS),
+    release("pypi:0.2.0", 0, ANNOUNCED, SMALL),
+    release("pypi:0.4.1", 0, *MIDDLE, SMALL, extra="otel"),
+    release("pypi:0.8.3", 0, *MIDDLE, SMALL, extra="otel"),
+    release("pypi:0.10.0", 0, *MIDDLE, TRIGGER_LIST, SMALL, extra="otel"),
+    release("pypi:0.11.6", 0, *LATE, SMALL),
+    release("pypi:0.22.1", 0, *LATE, TOLD, RESULTS, SMALL),
     release("pypi:0.25.0", 0, *LATE, TOLD, RESULTS, LARGE),
     release("crates:0.2.1", 0, ANNOUNCED, TRIGGER_LIST, LARGE, soak=True),
     release("crates:0.8.3", 0, *MIDDLE, TRIGGER_LIST, LARGE),

@@ -229,5 +229,8 @@ async def request(port: int, data: bytes) -> tuple[int, str, str]:
     """Send an HTTP request; the answer's status, head and body."""
     socket = await dial(port)
     socket.raw(data)
-    status, body = await socket.answer()
+    try:
+        status, body = await socket.answer()
+    finally:
+        socket.drop()
     return status, socket.head.lower(), body

@@ -99,6 +99,6 @@ class ChunkedDecoder:
         if not line:
             self.done = True
             return
-        self._trailer_bytes += len(line)
+        self._trailer_bytes += len(line) + 2
         if not _trailer_line(line) or self._trailer_bytes > MAX_TRAILER_BYTES:
             raise BadChunk("malformed trailer")

@@ -24,6 +24,10 @@ class Client(Protocol):
         """The client closed its connection before it had the whole answer."""
         ...
 
+    def shut_down(self) -> None:
+        """The server stops: answer now, or break off."""
+        ...
+
 
 class BodySink(Protocol):
     """Where a streamed request body goes."""

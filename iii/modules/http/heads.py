@@ -28,7 +28,7 @@ MAX_FIELDS = 128
 match_request_line = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!-~]+) HTTP/1\.([01])\r\n"
 ).match
-_other_version = re.compile(rb"[!-~]+ [!-~]+ HTTP/[0-9]\.[0-9]\r\n").match
+_other_version = re.compile(rb"[!-~]+ [!-~]+ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n").match
 find_bare_lf = re.compile(rb"(?<!\r)\n").search
 _authority = re.compile(rb"[!$&'()*+,;=\-._~%:\[\]@0-9A-Za-z]*").fullmatch
 _absolute_form = re.compile(r"https?://[^/?]*", re.IGNORECASE).match

@@ -67,11 +67,11 @@ class HttpModule(Module):
 
     async def stop(self) -> None:
         """Module: end what is left."""
-        self._unbind()
+        self.closing()
         await gatherResults(self._unbinding)
         if self._service is not None and self._server is not None:
-            self._service.stop()
             self._server.stop()
+            self._service.stop()
 
     def _unbind(self) -> None:
         ports, self._ports = self._ports, []

@@ -21,7 +21,7 @@ class Routes(Resource):
     isLeaf = True
 
     def __init__(self, service: HttpService) -> None:
-        Resource.__init__(self)  # type: ignore[no-untyped-call]
+        Resource.__init__(self)
         self._service = service
 
     def serve(self, exchange: Exchange) -> None:

@@ -11,8 +11,9 @@ from twisted.internet.protocol import Factory, Protocol
 
 from iii.engine.clock import Clock, Deadlines
 from iii.engine.turn import Turn
-from iii.modules.http.connection import STATUS_LINES, HttpConnection
+from iii.modules.http.connection import HttpConnection
 from iii.modules.http.exchange import Exchange
+from iii.modules.http.fast import STATUS_LINES
 from iii.modules.http.fields import JSON_TYPE, Fields
 
 #: From the first byte (or the connect) to the end of the request head.
@@ -111,6 +112,6 @@ class HttpServer(Factory):
     def stop(self) -> None:
         """End every connection; what is written still goes out."""
         for connection in list(self.connections):
-            connection.end()
+            connection.shut_down()
         for deadlines in self._deadlines:
             deadlines.stop()

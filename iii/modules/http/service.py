@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 
+from iii.engine.bindings import Binding
 from iii.engine.clock import Deadlines
 from iii.engine.module import ModuleApi
-from iii.engine.bindings import Binding
 from iii.errors import Code
 from iii.modules.http.config import JSON_BODY_LIMIT, HttpConfig
 from iii.modules.http.cors import Cors
@@ -91,9 +91,7 @@ class HttpService:
     def serve(self, exchange: Exchange) -> None:
         """Take a request."""
         if self.closing:
-            self.refuse(
-                exchange, 503, Code.SHUTTING_DOWN, "the engine is shutting down", [_RETRY_AFTER]
-            )
+            self.shutting_down(exchange)
             return
         method = exchange.method
         found = self.router.match(exchange.path)
@@ -188,6 +186,12 @@ class HttpService:
             fields = fields + more
         exchange.respond(status, fields, msgspec.json.encode({**body, **beside}))
         return error_id
+
+    def shutting_down(self, exchange: Exchange) -> None:
+        """The engine stops; another one may be up soon."""
+        self.refuse(
+            exchange, 503, Code.SHUTTING_DOWN, "the engine is shutting down", [_RETRY_AFTER]
+        )
 
     def overloaded(self, exchange: Exchange) -> None:
         """Too many requests wait."""

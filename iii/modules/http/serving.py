@@ -5,8 +5,8 @@ condition, the route's middleware, the function; then the first of result and
 response channel decides the head.  With nothing to ask beforehand all of it is
 plain calls; middleware and conditions run in a coroutine (``asking.py``).
 
-A ``Serving`` is the writer of the channel that carries the request's body and
-the reader of the one that may carry the answer.  ``_release`` ends the part that
+A ``Serving`` is the reader of the channel that may carry the answer; an
+``Upload`` writes the one that carries the request's body.  ``_release`` ends the part that
 holds resources: slot, timers, channels.  It runs exactly once, when the head of
 the answer is decided or the client has gone.
 """
@@ -28,9 +28,10 @@ from iii.errors import Code, InvocationError
 from iii.modules.http import asking, json_body, request
 from iii.modules.http.answer import Answer, answer_of, stream_headers
 from iii.modules.http.entry import Entry
-from iii.modules.http.exchange import FRAME_BYTES, Exchange
+from iii.modules.http.exchange import Exchange
 from iii.modules.http.fields import Pair
 from iii.modules.http.router import Route
+from iii.modules.http.upload import NO_BODY, Upload
 
 if TYPE_CHECKING:
     from iii.modules.http.service import HttpService
@@ -52,32 +53,24 @@ class Serving:
     #: The status of an answer that names none.
     default_status = 200
 
-    __slots__ = (
-        "_answer_started",
-        "_begun",
-        "_body",
-        "_body_paused",
-        "_body_sent",
-        "_call",
-        "_members",
-        "_released",
-        "_request_id",
-        "_resultless",
-        "_source",
-        "_status",
-        "_streamed",
-        "_streamed_bytes",
-        "_told_headers",
-        "entry",
-        "exchange",
-        "params",
-        "query",
-        "request_body",
-        "response",
-        "route",
-        "service",
-        "values",
-    )
+    # What most requests never change are class attributes: setting them costs.
+    params: dict[str, str] = {}
+    query: list[tuple[str, str]] = []
+    request_body: Channel | None = None
+    response: Channel | None = None
+    _begun = False
+    _released = False
+    _resultless = False
+    _call: Call | None = None
+    # The request's body: JSON text (or null) and its members; or it flows.
+    _body = b"null"
+    _members: dict[str, Raw] | None = None
+    _upload: Upload | None = None
+    # The answer's head as the response channel told it.
+    _answer_started = False
+    _status: int | None = None
+    _told_headers: dict[str, Pair] | None = None
+    _request_id: str | None = None
 
     def __init__(
         self,
@@ -91,27 +84,6 @@ class Serving:
         self.route = route
         self.values = values
         self.entry = route.serving
-        self.params: dict[str, str] = {}
-        self.query: list[tuple[str, str]] = []
-        self.request_body: Channel | None = None
-        self.response: Channel | None = None
-        self._begun = False
-        self._released = False
-        self._call: Call | None = None
-        self._resultless = False
-        # The request's body: JSON text (or null), its members, or a stream.
-        self._body = b"null"
-        self._members: dict[str, Raw] | None = None
-        self._source = b""
-        self._body_sent = 0
-        self._body_paused = False
-        self._streamed = False
-        self._streamed_bytes = 0
-        # The answer's head as the response channel told it.
-        self._answer_started = False
-        self._status = self.default_status
-        self._told_headers: dict[str, Pair] | None = None
-        self._request_id: str | None = None
 
     # The way to the function -----------------------------------------------------------
 
@@ -161,10 +133,9 @@ class Serving:
         if limit is not None and (exchange.length or 0) > limit:
             self._too_large(limit)
             return
-        self._open_channels()
-        self._streamed = exchange.length != 0
-        if self._streamed:
-            exchange.stream(self)
+        upload = self._open_channels()
+        if upload is not None:
+            upload.stream()
         if not self._released:
             self._proceed(ready)
 
@@ -180,8 +151,9 @@ class Serving:
         except json_body.NotJson:
             # Not an error: the function gets null and can read the raw bytes.
             self._members = None
-        self._source = body
-        self._open_channels()
+        upload = self._open_channels()
+        if upload is not None:
+            upload.send(body)
         self._proceed(ready)
 
     def _proceed(self, ready: Deferred[None] | None) -> None:
@@ -194,17 +166,23 @@ class Serving:
         message = f"the request body is larger than {limit} bytes"
         self._fail(413, Code.PAYLOAD_TOO_LARGE, message)
 
-    def _open_channels(self) -> None:
-        channels = self.service.api.channels
-        self.request_body = channels.create(CHANNEL_FRAMES)
-        self.response = channels.create(CHANNEL_FRAMES)
-        self.request_body.attach_writer(self)
-        self.response.attach_reader(self)
-        if not self._source:
-            if self.exchange.length == 0:
-                self.request_body.finish()
-        else:
-            self._send_body()
+    def _open_channels(self) -> Upload | None:
+        """Make both channels; an ``Upload`` when there is a body to write."""
+        service = self.service
+        channels = service.api.channels
+        body = self.request_body = channels.create(CHANNEL_FRAMES)
+        response = self.response = channels.create(CHANNEL_FRAMES)
+        response.attach_reader(self)
+        if self.exchange.length == 0:
+            body.attach_writer(NO_BODY)
+            body.finish()
+            return None
+        limit = service.stream_limit
+        self._upload = Upload(self.exchange, body, limit, self._stream_too_large)
+        return self._upload
+
+    def _stream_too_large(self) -> None:
+        self._too_large(self.service.stream_limit or 0)
 
     def object(self) -> bytes:
         """The request object without channels, closing brace, and lifted fields."""
@@ -272,65 +250,6 @@ class Serving:
         else:
             self._call = call
 
-    # The request body's channel --------------------------------------------------------
-
-    def _send_body(self) -> None:
-        """Put JSON bytes into the channel, in frames, as far as it takes them."""
-        channel, source = self.request_body, self._source
-        assert channel is not None
-        while not self._body_paused and self._body_sent < len(source):
-            frame = source[self._body_sent : self._body_sent + FRAME_BYTES]
-            self._body_sent += len(frame)
-            channel.put(frame)
-        if self._body_sent >= len(source):
-            channel.finish()
-            self._source = b""
-
-    def body_data(self, data: bytes) -> None:
-        """BodySink: a piece of a streamed body."""
-        self._streamed_bytes += len(data)
-        limit = self.service.stream_limit
-        if limit is not None and self._streamed_bytes > limit:
-            self._stream_too_large(limit)
-        elif self.request_body is not None:
-            self.request_body.put(data)
-
-    def body_end(self, clean: bool) -> None:
-        """BodySink: it is complete, or the client is gone."""
-        self._streamed = False
-        if self.request_body is not None:
-            self.request_body.finish(clean)
-
-    def _stream_too_large(self, limit: int) -> None:
-        channel = self.request_body
-        self.exchange.discard_body()
-        if channel is not None:
-            channel.finish(clean=False)
-        if not self._released:
-            self._too_large(limit)
-
-    def pause(self) -> None:
-        """Writer: the channel is full."""
-        self._body_paused = True
-        if self._streamed:
-            self.exchange.pause_body()
-
-    def resume(self) -> None:
-        """Writer: there is room."""
-        self._body_paused = False
-        if self._streamed:
-            self.exchange.resume_body()
-        elif self._source:
-            self._send_body()
-
-    def reader_gone(self) -> None:
-        """Writer: nobody reads the body (any more)."""
-        self._source = b""
-        self.request_body = None
-        if self._streamed:
-            self._streamed = False
-            self.exchange.discard_body()
-
     # The response channel --------------------------------------------------------------
 
     def deliver(self, payload: bytes, text: bool) -> bool:
@@ -379,7 +298,8 @@ class Serving:
         match said.get("type"):
             case "set_status":
                 status = said.get("status_code")
-                if type(status) is int and 100 <= status <= 599:
+                # 1xx is no final status; 101 would even change the protocol.
+                if type(status) is int and 200 <= status <= 599:
                     self._status = status
             case "set_headers":
                 if self._told_headers is None:
@@ -395,8 +315,7 @@ class Serving:
             if name == b"content-length":
                 length = int(value) if value.isdigit() and len(value) < 19 else None
         own = [pair for pair in headers if pair[0] != b"content-length"]
-        # 1xx is no final status; 101 would even change the protocol.
-        status = self._status if self._status >= 200 else self.default_status
+        status = self._status or self.default_status
         fields = self.service.cors.merge(self._with_id(own), self.exchange.headers.origin)
         call, self._call = self._call, None
         self._release(keep_response=True)
@@ -554,10 +473,23 @@ class Serving:
             self._release()
         if response is not None:
             response.reader_gone()
-        channel, self.request_body = self.request_body, None
-        self._source = b""
-        if channel is not None:
-            channel.finish(clean=False)
+        if self._upload is not None:
+            self._upload.break_off()
+
+    def shut_down(self) -> None:
+        """Client (of the exchange): the server stops."""
+        if not self._begun:
+            self.service.forget_waiting(self)
+            self._released = True
+            self.service.shutting_down(self.exchange)
+        elif not self._released:
+            call, self._call = self._call, None
+            if call is not None:
+                self.service.api.abandon(call)
+            self._release()
+            self.service.shutting_down(self.exchange)
+        else:
+            self.exchange.abort()
 
     def _release(self, *, keep_response: bool = False) -> None:
         """The head is decided: give back the slot, the timer and the channels."""

@@ -40,8 +40,6 @@ def not_found_route(function_id: str) -> Route[Entry]:
 class Unmatched(Serving):
     """Carries a request that matched nothing."""
 
-    __slots__ = ()
-
     default_status = 404
 
     @property

@@ -34,6 +34,7 @@ class Worker:
         self.unbound: list[str] = []
         self.removable: dict[str, Any] = {}
         self.stopping = asyncio.Event()
+        self.filling: asyncio.Future[None] | None = None
 
     def id(self, name: str) -> str:
         return f"{self.prefix}::{name}"
@@ -148,7 +149,7 @@ class Worker:
     async def produce(self, data: Any) -> Any:
         """A channel of our own: the reader's end goes to whoever asked."""
         channel = await self.sdk.channel()
-        asyncio.ensure_future(self.fill(channel.writer, data["size"]))
+        self.filling = asyncio.ensure_future(self.fill(channel.writer, data["size"]))
         return {"reader": self.sdk.ref(channel.reader_ref)}
 
     async def fill(self, writer: Any, size: int) -> None:

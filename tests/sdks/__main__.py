@@ -1,0 +1,205 @@
+"""``python -m tests.sdks``: install, run, report.
+
+The last line is ``N passed, N failed, N skipped``, counting checks; the exit code
+is 0 only when nothing failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from tests.sdks.install import (
+    Installed,
+    InstallFailed,
+    Missing,
+    install,
+    install_rust_quickstart,
+)
+from tests.sdks.lane import Report, run_release
+from tests.sdks.quickstarts import QUICKSTARTS, QuickStart, run_quickstart
+from tests.sdks.releases import BY_NAME, RELEASES, Release, counterpart
+
+INSTALLS_AT_A_TIME = 2
+LANES = 2
+RUST_QUICKSTART = "rust"
+
+
+@dataclass
+class Plan:
+    """What this run does."""
+
+    releases: list[Release]
+    quickstarts: list[QuickStart]
+
+    @property
+    def needed(self) -> list[str]:
+        """Names of the environments, counterparts included."""
+        names = {each.name for each in self.releases}
+        names |= {counterpart(each).name for each in self.releases}
+        names |= {each.needs for each in self.quickstarts if each.needs}
+        return sorted(names)
+
+
+def plan(arguments: argparse.Namespace) -> Plan:
+    wanted: list[str] = arguments.release
+
+    def chosen(name: str) -> bool:
+        return not wanted or any(fnmatch(name, pattern) for pattern in wanted)
+
+    # One that is named exactly runs even without --soak.
+    releases = [
+        each
+        for each in RELEASES
+        if chosen(each.name) and (arguments.soak or not each.soak or each.name in wanted)
+    ]
+    return Plan(releases, [each for each in QUICKSTARTS if chosen(each.name)])
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+async def install_all(names: Sequence[str]) -> dict[str, Installed | Missing | InstallFailed]:
+    """Every environment of the run, two at a time."""
+    gate = asyncio.Semaphore(INSTALLS_AT_A_TIME)
+
+    async def one(name: str) -> Installed | Missing | InstallFailed:
+        async with gate:
+            began = time.monotonic()
+            try:
+                if name == RUST_QUICKSTART:
+                    installed = Installed(await install_rust_quickstart(), ())
+                else:
+                    installed = await install(BY_NAME[name])
+            except (Missing, InstallFailed) as error:
+                return error
+            except TimeoutError:
+                return InstallFailed(f"installing {name} took too long")
+            seconds = time.monotonic() - began
+            if seconds > 1:
+                say(f"installed {name} in {seconds:.0f} s")
+            return installed
+
+    results = await asyncio.gather(*(one(name) for name in names))
+    return dict(zip(names, results, strict=True))
+
+
+def without_environment(
+    name: str, checks: int, needed: Sequence[str], found: dict[str, object]
+) -> Report | None:
+    """The report of a case whose environment is not there, else None."""
+    for each in needed:
+        state = found[each]
+        if isinstance(state, Missing):
+            return Report(name, checks, skipped=f"{each}: {state}")
+        if isinstance(state, InstallFailed):
+            return Report(name, checks, failures=[(f"installing {each}", str(state))])
+    return None
+
+
+def show(report: Report) -> None:
+    if report.skipped:
+        say(f"SKIP {report.name}: {report.skipped} ({report.expected} checks)")
+        return
+    good = not report.failed and not report.surplus
+    count = f"{report.passed}/{report.expected} checks"
+    say(f"{'ok  ' if good else 'FAIL'} {report.name}: {count}, {report.seconds:.1f} s")
+    for name, what in report.failures:
+        say(f"  FAILED {name}: {what}")
+    missing = report.expected - report.passed - len(report.failures)
+    if missing > 0:
+        say(f"  {missing} of {report.expected} checks did not run")
+    if report.surplus:
+        say(f"  {report.surplus} more checks ran than releases.py expects")
+    if report.evidence:
+        say(report.evidence)
+
+
+async def run_all(todo: Plan, folder: Path) -> list[Report]:
+    found = await install_all(todo.needed)
+    installed = {name: each for name, each in found.items() if isinstance(each, Installed)}
+    gate = asyncio.Semaphore(LANES)
+    fixed_ports = asyncio.Lock()
+
+    async def finish(report: Report | None, run: Callable[[], Awaitable[Report]]) -> Report:
+        if report is None:
+            async with gate:
+                report = await run()
+        show(report)
+        return report
+
+    async def release_case(each: Release) -> Report:
+        needed = (each.name, counterpart(each).name)
+        absent = without_environment(each.name, each.checks, needed, dict(found))
+        place = folder / each.prefix
+        return await finish(absent, lambda: run_release(each, installed, place))
+
+    async def quickstart_case(each: QuickStart) -> Report:
+        needed = (each.needs,) if each.needs else ()
+        absent = without_environment(each.name, each.checks, needed, dict(found))
+        place = folder / each.name.replace(":", "-")
+        async with fixed_ports:
+            return await finish(absent, lambda: run_quickstart(each, installed, place))
+
+    cases = [release_case(each) for each in todo.releases]
+    cases += [quickstart_case(each) for each in todo.quickstarts]
+    return await asyncio.gather(*cases)
+
+
+async def install_only(todo: Plan) -> int:
+    found = await install_all(todo.needed)
+    bad = {name: each for name, each in found.items() if isinstance(each, InstallFailed)}
+    for name, each in found.items():
+        state = f"{type(each).__name__}: {each}" if isinstance(each, Exception) else each.folder
+        say(f"{name}: {state}")
+    return 1 if bad else 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sdks", description=__doc__)
+    parser.add_argument(
+        "--release",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this case (npm:0.9.0, pypi:*, quickstart:node …); may be repeated",
+    )
+    parser.add_argument("--soak", action="store_true", help="also the releases kept for soak runs")
+    parser.add_argument("--list", action="store_true", help="say what would run, and stop")
+    parser.add_argument("--install-only", action="store_true", help="install, run nothing")
+    return parser.parse_args(arguments)
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    todo = plan(arguments)
+    if not todo.releases and not todo.quickstarts:
+        say(f"nothing is called {', '.join(arguments.release)}; try --list")
+        return 1
+    if arguments.list:
+        for release in todo.releases:
+            say(f"{release.name}  {release.checks} checks")
+        for quickstart in todo.quickstarts:
+            say(f"{quickstart.name}  {quickstart.checks} checks  ({quickstart.what})")
+        return 0
+    if arguments.install_only:
+        return asyncio.run(install_only(todo))
+    with tempfile.TemporaryDirectory(prefix="iii-sdks-") as folder:
+        reports = asyncio.run(run_all(todo, Path(folder)))
+    passed = sum(each.passed for each in reports)
+    failed = sum(each.failed + each.surplus for each in reports)
+    skipped = sum(each.expected for each in reports if each.skipped)
+    say(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

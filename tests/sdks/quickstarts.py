@@ -1,0 +1,171 @@
+"""The quick starts of the mission documents, unchanged, on the ports they name.
+
+The texts lie in ``quickstarts/`` exactly as published; the engine runs on the minimal
+configuration of the same README.  They name 49134 and 3111, so these ports have to be
+free: if they are not, that is a failure with the reason, not a skip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.sdks import web
+from tests.sdks.engine import CHECKOUT, Engine, EngineFailed, Ports, is_free
+from tests.sdks.install import HERE, Installed
+from tests.sdks.lane import Report, close_engine, describe, quoted
+from tests.sdks.program import Program
+from tests.sdks.raw import RawWorker
+from tests.sdks.scenario import eventually, same
+
+TEXTS = HERE / "quickstarts"
+PORTS = Ports(worker=49134, http=3111)
+QUICKSTART_LIMIT_S = 25.0
+COMPLETE_EXAMPLE: tuple[tuple[str, str, object], ...] = (
+    ("GET", "/greet?name=Ada", {"greeting": "Hello, Ada!", "saved": True}),
+    ("GET", "/greetings/Ada", {"greeting": "Hello, Ada!"}),
+    ("GET", "/greetings", {"greetings": {"Ada": "Hello, Ada!"}}),
+    ("DELETE", "/greetings/Ada", {"deleted": True}),
+    ("GET", "/greetings", {"greetings": {}}),
+)
+
+
+@dataclass(frozen=True)
+class QuickStart:
+    """One published text: how it is run and what must then be true."""
+
+    name: str
+    checks: int
+    what: str
+    run: Callable[[Engine, Program, Report], Awaitable[None]]
+    needs: str
+
+
+async def add_is_live(engine: Engine, program: Program, report: Report) -> None:
+    """``POST /add`` and the direct call, and neither once the program has ended."""
+
+    async def over_http() -> None:
+        async def live() -> bool:
+            reply = await web.request(PORTS.http, "POST", "/add", json_body={"a": 5, "b": 3})
+            return (reply.status, reply.json) == (200, {"sum": 8})
+
+        await eventually(live, "POST /add answers 8")
+
+    async def called() -> None:
+        raw = await RawWorker.open(engine.url)
+        same(await raw.call("math.add", {"a": 40, "b": 2}), {"sum": 42})
+        await raw.close()
+
+    async def gone() -> None:
+        await program.stop()
+
+        async def unknown() -> bool:
+            reply = await web.request(PORTS.http, "POST", "/add", json_body={"a": 5, "b": 3})
+            return reply.status == 404
+
+        await eventually(unknown, "POST /add answers 404 after the program has ended")
+
+    await report.hold("POST /add answers", over_http)
+    await report.hold("math.add can be called", called)
+    await report.hold("nothing stays behind", gone)
+
+
+async def complete_example(engine: Engine, program: Program, report: Report) -> None:
+    """The requests its own output lists, in an order that shows what they do."""
+
+    async def ready() -> bool:
+        reply = await web.request(PORTS.http, "GET", "/greetings")
+        return reply.status == 200 and reply.json == {"greetings": {}}
+
+    async def starts() -> None:
+        await eventually(ready, "GET /greetings answers")
+
+    await report.hold("it starts with no greetings", starts)
+    for method, path, expected in COMPLETE_EXAMPLE:
+
+        async def exchange(
+            method: str = method, path: str = path, expected: object = expected
+        ) -> None:
+            reply = await web.request(PORTS.http, method, path)
+            same((reply.status, reply.json), (200, expected))
+
+        await report.hold(f"{method} {path}", exchange)
+
+
+async def ends_well(engine: Engine, program: Program, report: Report) -> None:
+    """The Rust text registers and returns, so all there is to see is that it went well."""
+
+    async def ended() -> None:
+        same(await program.ends(QUICKSTART_LIMIT_S), 0)
+
+    await report.hold("it runs to its end without an error", ended)
+
+
+QUICKSTARTS = [
+    QuickStart("quickstart:node", 3, "README, npm iii-sdk 0.2.1", add_is_live, "npm:0.2.1"),
+    QuickStart("quickstart:python", 3, "README, our client", add_is_live, ""),
+    QuickStart("quickstart:python-docs", 3, "documentation, our client", add_is_live, ""),
+    QuickStart("quickstart:python-example", 6, "complete example", complete_example, ""),
+    QuickStart("quickstart:rust", 1, "README, crate 0.2.1", ends_well, "rust"),
+    QuickStart("quickstart:rust-kept", 3, "the same, kept running", add_is_live, "rust"),
+]
+
+
+def command(case: QuickStart, installed: dict[str, Installed]) -> tuple[tuple[str, ...], Path]:
+    """How to start it, and where."""
+    if case.needs == "rust":
+        binaries = installed["rust"].folder
+        return (str(binaries / ("kept" if case.name.endswith("kept") else "plain")),), binaries
+    if case.needs:
+        environment = installed[case.needs]
+        return (environment.worker[0], "quickstart.mjs"), environment.folder
+    # Our client is imported from the checkout: the folder the program runs in.
+    python = (sys.executable, "-B")
+    files = {
+        "quickstart:python": ("keep_running.py", "readme-python/quickstart.py"),
+        "quickstart:python-docs": ("docs-python/quickstart.py",),
+        "quickstart:python-example": ("docs-python/complete_example.py",),
+    }
+    return (*python, *(str(TEXTS / name) for name in files[case.name])), CHECKOUT
+
+
+def unchanged() -> None:
+    """Every text is byte for byte the published one."""
+    for line in (TEXTS / "SHA256SUMS").read_text().splitlines():
+        wanted, name = line.split()
+        found = hashlib.sha256((TEXTS / name).read_bytes()).hexdigest()
+        assert found == wanted, f"quickstarts/{name} is not the published text any more"
+
+
+async def run_quickstart(case: QuickStart, installed: dict[str, Installed], folder: Path) -> Report:
+    """Minimal configuration, one program, its checks."""
+    report = Report(case.name, case.checks)
+    began = time.monotonic()
+    engine = Engine(folder, ports=PORTS, config=(TEXTS / "minimal-config.yaml").read_text())
+    started, place = command(case, installed)
+    ours = {} if case.needs else {"PYTHONPATH": str(CHECKOUT)}
+    program = Program(case.name, started, place, folder / "program.log", ours)
+    busy = [port for port in (PORTS.worker, PORTS.http) if not is_free(port)]
+    try:
+        unchanged()
+        assert not busy, f"the quick starts name fixed ports, and these are taken: {busy}"
+        async with asyncio.timeout(2 * QUICKSTART_LIMIT_S):
+            await engine.start()
+            await program.start(engine.url)
+            await case.run(engine, program, report)
+    except TimeoutError:
+        report.failures.append(("the quick start", "not over in time"))
+    except (AssertionError, EngineFailed, OSError) as error:
+        report.failures.append(("getting started", describe(error)))
+    finally:
+        if report.failed or report.surplus:
+            report.evidence = quoted(engine, (program,), ())
+        await program.stop()
+        await close_engine(engine, report)
+        report.seconds = time.monotonic() - began
+    return report
