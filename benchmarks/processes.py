@@ -111,8 +111,10 @@ class Server:
             if self._process.poll() is not None:
                 break
             select.select([], [], [], POLL_S)
-        log = (self._directory / "log").read_text(errors="replace")[-3000:]
-        raise BenchmarkError(f"{self.program.name} did not start:\n{log}")
+        raise BenchmarkError(f"{self.program.name} did not start:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        return (self._directory / "log").read_text(errors="replace")[-3000:]
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, user and system, all threads."""
@@ -130,6 +132,7 @@ class Worker:
     """A running ``benchmarks.worker``."""
 
     def __init__(self, role: str, server: Server, *options: str) -> None:
+        self._server = server
         self._arguments = [role, "--url", server.worker_url, *options]
 
     def __enter__(self) -> Self:
@@ -166,19 +169,22 @@ class Worker:
             raise BenchmarkError(f"worker {self._arguments[0]}: no answer for {timeout_s} s")
         line = self._process.stdout.readline()
         if not line:
-            raise BenchmarkError(f"worker {self._arguments[0]} has ended, see its message above")
+            raise BenchmarkError(
+                f"worker {self._arguments[0]} has ended, see its message above. "
+                f"The last words of {self._server.program.name}:\n{self._server.log_tail()}"
+            )
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
 def wrk(
-    server: Server, connections: int, seconds: float, method: str = "GET", routes: int = 0
+    server: Server, connections: int, seconds: int, method: str = "GET", routes: int = 0
 ) -> dict[str, float]:
     """Requests/s and latencies of one run; any error or status above 399 fails it."""
-    script = Path(__file__).with_name("http.lua")
+    script = ("-s", str(Path(__file__).with_name("http.lua")))
+    arguments = (server.http_url, "--", method, str(routes))
     done = subprocess.run(
-        ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
-        + [server.http_url, "--", method, str(routes)],
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *script, *arguments],
         capture_output=True,
         text=True,
     )

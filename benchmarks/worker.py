@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import sys
 from collections.abc import AsyncIterator
@@ -63,8 +64,9 @@ class Connection(WSListener):
         self.transport = transport
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        sys.stderr.write("benchmarks.worker: the engine has closed the connection\n")
-        asyncio.get_running_loop().stop()
+        reason = transport.close_handshake
+        sys.stderr.write(f"benchmarks.worker: the engine has closed the connection: {reason}\n")
+        os._exit(1)  # nothing to clean up, and no result to report
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is not TEXT:
@@ -180,9 +182,7 @@ def text_after(key: bytes, payload: bytes) -> bytes:
 async def connect(url: str, connection: AnyConnection, number: int = 0) -> AnyConnection:
     address = f"127.0.0.{1 + number // CONNECTIONS_PER_ADDRESS}"
     buffer = SMALL_READ_BUFFER_BYTES if number else LARGE_READ_BUFFER_BYTES
-    await ws_connect(
-        lambda: connection, url, local_addr=(address, 0), read_buffer_init_size=buffer
-    )
+    await ws_connect(lambda: connection, url, local_addr=(address, 0), read_buffer_init_size=buffer)
     return connection
 
 

@@ -98,7 +98,8 @@ class LogOutput:
         self._colour = _is_terminal(stream) if colour is None else colour
         self._format: Format = "default"
         self._levels = Levels("info")
-        self._log = Logger(namespace=__name__, observer=self)
+        observer: Any = self  # the type checker does not see what @implementer says
+        self._log = Logger(namespace=__name__, observer=observer)
 
     @classmethod
     def from_environment(cls, stream: TextIO, environ: Mapping[str, str]) -> LogOutput:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.workers import Worker
+from iii.errors import Code, RegistrationError
 
 
 class Provider(Protocol):
@@ -79,13 +80,17 @@ class TriggerType:
 
 
 class Registration:
-    """One trigger as one connection registered it.  ``owner`` None: nobody's (08 §2)."""
+    """One trigger as one connection registered it.  ``owner`` None: nobody's.
+
+    :raises RegistrationError: config or metadata can't be read
+    """
 
     __slots__ = (
         "binding",
         "config",
         "function_id",
         "id",
+        "likeness",
         "metadata",
         "namespace",
         "owner",
@@ -114,20 +119,14 @@ class Registration:
         self.namespace = namespace
         self.trigger_namespace = trigger_namespace
         self.binding: Binding | None = None
-
-    def same_as(self, other: Registration) -> bool:
-        """Whether both ask for the same thing."""
-        return self.likeness() == other.likeness()
-
-    def likeness(self) -> tuple[object, ...]:
-        """Equal for registrations that may share a binding."""
-        return (
-            self.trigger_type,
-            self.trigger_namespace,
-            self.namespace,
-            self.function_id,
-            canonical(self.config),
-            None if self.metadata is None else canonical(self.metadata),
+        #: equal for registrations that may share a binding
+        self.likeness = (
+            trigger_type,
+            trigger_namespace,
+            namespace,
+            function_id,
+            canonical("config", config),
+            None if metadata is None else canonical("metadata", metadata),
         )
 
 
@@ -173,6 +172,15 @@ class Binding:
         return self.newest.metadata
 
 
-def canonical(value: Raw) -> bytes:
-    """JSON with sorted keys, so that spelling doesn't make a difference."""
-    return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
+def canonical(what: str, value: Raw) -> bytes:
+    """JSON with sorted keys, so that spelling doesn't make a difference.
+
+    :raises RegistrationError: it is well-formed but can't be read (a number out of
+        range, nested too deep)
+    """
+    try:
+        return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RegistrationError(
+            Code.TRIGGER_REGISTRATION_FAILED, f"{what} can't be read: {error}"
+        ) from error

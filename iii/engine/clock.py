@@ -82,7 +82,8 @@ class Deadlines(Generic[K]):
         self._timer: Timer | None = None
 
     def add(self, key: K) -> None:
-        """Start waiting for ``key``."""
+        """Start waiting for ``key``, anew if it is waited for."""
+        self._due.pop(key, None)  # to the end of the order
         self._due[key] = self._clock.monotonic() + self._delay_s
         if self._timer is None:
             self._timer = self._clock.call_later(self._delay_s, self._sweep)

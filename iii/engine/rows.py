@@ -48,12 +48,14 @@ class Caller:
             self.discovery = view == "discovery"
         else:
             self.discovery = version is not None and version >= DISCOVERY_SINCE
-        # Python before 0.10 raises on a format that is a JSON Schema.
+        # The published Python SDK before 0.10 raises on a format that is a JSON Schema;
+        # our own client says what it can take.
         self.only_named_formats = (
             worker is not None
             and worker.runtime == "python"
             and version is not None
             and version < SCHEMAS_SINCE
+            and not worker.features
         )
 
     def format(self, value: Raw | None) -> Raw | None:

@@ -150,7 +150,7 @@ class Triggers:
         table = self._table_of(registration)
         known = table.get(registration.id)
         if known is not None:
-            if known.same_as(registration) and (known.binding or known in self._parked):
+            if known.likeness == registration.likeness and (known.binding or known in self._parked):
                 return succeed(None)
             self.release(known)
         table[registration.id] = registration
@@ -167,7 +167,7 @@ class Triggers:
 
     def release(self, registration: Registration) -> None:
         """Forget one registration; its binding goes with the last."""
-        self._table_of(registration).pop(registration.id, None)
+        self._drop_from_table(registration)
         self._parked.pop(registration, None)
         self._active.pop(registration, None)
         binding, registration.binding = registration.binding, None
@@ -176,7 +176,12 @@ class Triggers:
         if len(binding.registrations) == 1:
             self._drop(binding)
             return
+        counted = binding.newest is registration
         binding.registrations.remove(registration)
+        if counted and binding.newest.likeness != registration.likeness:
+            # An older wish under the same id counts again.
+            self._tell_removed(binding)
+            _all_settled([self._add(binding)])
 
     def refused(self, owner: Worker, id: str, error: ErrorBody) -> None:
         """A worker that provides a type reports that it could not activate ``id``."""
@@ -194,6 +199,12 @@ class Triggers:
                 if type.owner is owner:
                     for binding in type.bindings.get(id, []):
                         _fire(binding.waiting, None)
+
+    def _drop_from_table(self, registration: Registration) -> None:
+        """Out of its owner's table, unless a successor with its id is there."""
+        table = self._table_of(registration)
+        if table.get(registration.id) is registration:
+            del table[registration.id]
 
     def _table_of(self, registration: Registration) -> dict[str, Registration]:
         return self._ownerless if registration.owner is None else registration.owner.triggers
@@ -221,7 +232,7 @@ class Triggers:
         self._parked.pop(registration, None)
         self._active[registration] = None
         # A worker that provides a type knows triggers by id; a module's bindings are shared.
-        likeness = registration.likeness() if type.shared else registration.id
+        likeness = registration.likeness if type.shared else registration.id
         bindings = type.bindings.setdefault(likeness, [])
         for binding in bindings:
             if all(known.owner is not registration.owner for known in binding.registrations):
@@ -232,7 +243,7 @@ class Triggers:
         return self._add(binding)
 
     def _join(self, binding: Binding, registration: Registration) -> Deferred[None]:
-        same = binding.newest.same_as(registration)
+        same = binding.newest.likeness == registration.likeness
         binding.registrations.append(registration)
         registration.binding = binding
         if not same:
@@ -280,7 +291,7 @@ class Triggers:
             if park:
                 self._parked[registration] = None
             else:
-                self._table_of(registration).pop(registration.id, None)
+                self._drop_from_table(registration)
             self._report(registration, error)
         _fire(waiting, Failure(error))
 

@@ -88,7 +88,8 @@ class WorkerLink:
                 registration.id,
                 registration.trigger_type,
                 registration.function_id,
-                registration.config,
+                # Never the default object itself: providers want the key in any case.
+                Raw(bytes(registration.config)),
                 registration.metadata or m.ABSENT,
                 _unless_default(registration.namespace),
                 _unless_default(registration.trigger_namespace),

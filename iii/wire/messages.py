@@ -24,6 +24,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from iii.errors import Code, RegistrationError
+
 NULL = Raw(b"null")
 EMPTY = Raw(b"{}")
 ABSENT = Raw(b"")
@@ -118,7 +120,7 @@ class RegistrationRejected(Message, tag="registrationrejected"):
     """engine -> worker.  The id belongs to a module of the engine."""
 
     code: str = ""
-    namespace: str = "default"
+    namespace: str = ""
     function_id: str | None = None
     owner_worker_id: str = ""
 
@@ -216,16 +218,19 @@ CATALOGUE: tuple[type[Message], ...] = tuple(Message.__subclasses__())
 decode = msgspec.json.Decoder(Inbound).decode
 
 
-def unreadable(*values: Raw) -> str | None:
-    """Why one of the ``values`` can't be read, though it is well-formed.
+def require_readable(*values: Raw) -> Any:
+    """Decode ``values``, which are well-formed, and return the last one's value.
 
     A ``Raw`` is only skipped over when a message is decoded; a number out of range
-    shows when somebody looks into it, which must not be somebody else's list.
+    shows when somebody looks into it, and that must not be somebody else's list.
+
+    :raises RegistrationError: one of them can't be read
     """
+    last: Any = None
     for value in values:
         if value is not ABSENT:
             try:
-                msgspec.json.decode(value)
+                last = msgspec.json.decode(value)
             except (msgspec.MsgspecError, RecursionError) as error:
-                return str(error)
-    return None
+                raise RegistrationError(Code.INVALID_JSON, f"it can't be read: {error}") from error
+    return last

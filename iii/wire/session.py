@@ -71,7 +71,9 @@ class Session:
     # In --------------------------------------------------------------------------------
 
     def received(self, payload: bytes, is_binary: bool) -> None:
-        """One message of the worker."""
+        """One message of the worker; what still comes after its end is nobody's."""
+        if not self._link.open:
+            return
         if is_binary and payload[:4] in telemetry.KINDS:
             self.worker.telemetry_frames += 1
             self._engine.telemetry(telemetry.KINDS[payload[:4]], payload[4:])
@@ -114,7 +116,7 @@ class Session:
     def _go_on(self, outcome: object) -> None:
         """A registration was answered: handle what waited behind it."""
         waiting, self._waiting = self._waiting, None
-        while waiting:
+        while waiting and self._link.open:
             if self._waiting is not None:
                 # The next one has to wait as well; the rest stays behind it.
                 self._waiting.extend(waiting)
@@ -190,10 +192,12 @@ class Session:
         present = m.given(message.action)
         if present is None:
             return None
-        if problem := m.unreadable(present):
-            self._refuse_call(message, ErrorBody(Code.INVALID_JSON, f"action: {problem}"))
+        try:
+            action = m.require_readable(present)
+        except RegistrationError as unreadable:
+            error = ErrorBody(unreadable.code, f"action: {unreadable.message}")
+            self._refuse_call(message, error)
             return "answered"
-        action = msgspec.json.decode(present)
         kind = action.get("type") if isinstance(action, dict) else None
         if kind == "void":
             return "void"
@@ -300,13 +304,7 @@ class Session:
             return
         key = (namespace, message.id)
         functions = self.worker.functions
-        if not self._fits("registerfunction", message.id, key in functions, len(functions)):
-            return
         formats = (message.request_format, message.response_format, message.metadata)
-        if problem := m.unreadable(*formats):
-            error = RegistrationError(Code.INVALID_JSON, problem)
-            self._log_refusal("registerfunction", message.id, error)
-            return
         spec = FunctionSpec(
             self.worker,
             message.description,
@@ -315,10 +313,13 @@ class Session:
             m.given(message.metadata),
         )
         try:
+            self._check_limits(message.id, key in functions, len(functions), MAX_FUNCTIONS)
+            m.require_readable(*formats)
             self._engine.functions.register(message.id, spec, namespace)
         except RegistrationError as error:
             self._log_refusal("registerfunction", message.id, error)
-            if (self.worker.version_tuple or (0, 0, 0)) >= (0, 23, 0):
+            new_enough = (self.worker.version_tuple or (0, 0, 0)) >= (0, 23, 0)
+            if error.code == Code.FUNCTION_NAMESPACE_CONFLICT and new_enough:
                 self._link.send(m.RegistrationRejected(error.code, namespace, message.id, "engine"))
             return
         functions[key] = None
@@ -330,14 +331,8 @@ class Session:
 
     def _register_trigger_type(self, message: m.RegisterTriggerType) -> Deferred[None] | None:
         namespace = message.namespace or self.worker.namespace
-        known = (namespace, message.id) in self.worker.trigger_types
-        count = len(self.worker.trigger_types)
-        if not self._fits("registertriggertype", message.id, known, count):
-            return None
-        if problem := m.unreadable(message.trigger_request_format, message.call_request_format):
-            error = RegistrationError(Code.INVALID_JSON, problem)
-            self._log_refusal("registertriggertype", message.id, error)
-            return None
+        key = (namespace, message.id)
+        types = self.worker.trigger_types
         type = TriggerType(
             message.id,
             WorkerProvider(self.worker),
@@ -348,11 +343,13 @@ class Session:
             trigger_request_format=m.given(message.trigger_request_format),
             call_request_format=m.given(message.call_request_format),
         )
-        self.worker.trigger_types[(namespace, message.id)] = None
         try:
+            self._check_limits(message.id, key in types, len(types), MAX_TRIGGERS)
+            m.require_readable(message.trigger_request_format, message.call_request_format)
+            types[key] = None
             return self._engine.triggers.add_type(type)
         except RegistrationError as error:
-            self.worker.trigger_types.pop((namespace, message.id), None)
+            types.pop(key, None)
             self._log_refusal("registertriggertype", message.id, error)
             return None
 
@@ -362,25 +359,30 @@ class Session:
             self.worker.trigger_types.pop((namespace, message.id), None)
 
     def _register_trigger(self, message: m.RegisterTrigger) -> Deferred[None] | None:
-        registration = Registration(
-            message.id,
-            message.trigger_type,
-            message.function_id,
-            message.config,
-            owner=self.worker,
-            metadata=m.given(message.metadata),
-            namespace=message.namespace or DEFAULT_NAMESPACE,
-            trigger_namespace=message.trigger_namespace,
-        )
         triggers = self.worker.triggers
-        if not self._fits("registertrigger", message.id, message.id in triggers, len(triggers)):
-            text = f"limit of {MAX_TRIGGERS} triggers or {MAX_ID_BYTES} bytes per id exceeded"
-            self._link.registration_failed(registration, ErrorBody(Code.LIMIT_EXCEEDED, text))
-            return None
-        if problem := m.unreadable(message.config, message.metadata):
-            error = RegistrationError(Code.TRIGGER_REGISTRATION_FAILED, problem)
+        known = message.id in triggers
+        try:
+            self._check_limits(message.id, known, len(triggers), MAX_TRIGGERS)
+            registration = Registration(
+                message.id,
+                message.trigger_type,
+                message.function_id,
+                message.config,
+                owner=self.worker,
+                metadata=m.given(message.metadata),
+                namespace=message.namespace or DEFAULT_NAMESPACE,
+                trigger_namespace=message.trigger_namespace,
+            )
+        except RegistrationError as error:
             self._log_refusal("registertrigger", message.id, error)
-            self._link.registration_failed(registration, ErrorBody(error.code, problem))
+            self._link.send(
+                m.TriggerRegistrationResult(
+                    message.id,
+                    message.trigger_type,
+                    message.function_id,
+                    Raw(encode(ErrorBody(error.code, error.message))),
+                )
+            )
             return None
         done = self._engine.triggers.register(registration)
         # Refusals were reported and logged where they arose.
@@ -412,23 +414,25 @@ class Session:
     def _ignore(self, message: m.Message) -> None:
         """Services have no behaviour of their own; pongs and echoes need none."""
 
-    def _fits(self, what: str, id: str, known: bool, count: int) -> bool:
-        if len(id.encode()) > MAX_ID_BYTES:
-            reason = f"an id may have {MAX_ID_BYTES} bytes, this one has {len(id.encode())}"
-            id = id[:64] + "…"
-        elif not known and count >= (MAX_FUNCTIONS if what == "registerfunction" else MAX_TRIGGERS):
-            reason = f"one connection may hold {count}"
-        else:
-            return True
-        self._log_refusal(what, id, RegistrationError(Code.LIMIT_EXCEEDED, reason))
-        return False
+    def _check_limits(self, id: str, known: bool, count: int, limit: int) -> None:
+        """Registering must not fill the memory (docs/limits.md).
+
+        :raises RegistrationError: the id is too long, or there are too many
+        """
+        size = len(id.encode())
+        if size > MAX_ID_BYTES:
+            text = f"an id may have {MAX_ID_BYTES} bytes, this one has {size}"
+            raise RegistrationError(Code.LIMIT_EXCEEDED, text)
+        if not known and count >= limit:
+            text = f"one connection may hold {limit} of them"
+            raise RegistrationError(Code.LIMIT_EXCEEDED, text)
 
     def _log_refusal(self, what: str, id: str, error: IIIError) -> None:
         log.warn(
             "{worker}: refused {what} {id}: {error}",
             worker=self.worker.describe,
             what=what,
-            id=id,
+            id=id if len(id) <= 80 else id[:80] + "…",
             error=error.message,
         )
 

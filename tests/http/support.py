@@ -17,6 +17,7 @@ from msgspec import Raw
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock as FakeTime
 from twisted.internet.task import deferLater
@@ -68,6 +69,7 @@ class Client(Protocol):
         self.received = b""
         self.reads: list[bytes] = []
         self.closed = False
+        self.cleanly = False
         self._waiting: list[Deferred[None]] = []
 
     def dataReceived(self, data: bytes) -> None:
@@ -77,6 +79,7 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closed = True
+        self.cleanly = reason.check(ConnectionDone) is not None
         self._wake()
 
     def _wake(self) -> None:

@@ -262,8 +262,8 @@ class Bodies(RawCase):
     async def test_a_get_may_have_a_body(self) -> None:
         """RFC 9110 §9.3.1: it is read, so nothing gets out of step."""
         client = await self.raw(
-            b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\nGET /y HTTP/1.1\r\nHost: a\r\n"
-            + OK
+            b"GET /x HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\n"
+            b"GET /y HTTP/1.1\r\nHost: a\r\n" + OK
         )
         for _ in range(2):
             self.assertEqual((await client.response()).json, "ok")
@@ -430,6 +430,20 @@ class Connections(RawCase):
         )
         self.assertEqual((await client.response()).json, "ok")
         client.close()
+
+    async def test_a_large_last_answer_is_given_time(self) -> None:
+        """Lingering ends when the answer is read, not two seconds later whatever happens."""
+        self.echo.route("big", {"body": "x" * 6_000_000})
+        client = await self.connect()
+        client.transport.pauseProducing()
+        client.send(b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + OK)
+        connection = next(iter(self.server.connections))
+        await self.until(lambda: connection._finished)
+        for _ in range(5):
+            self.time.advance(2.1)
+            await self.pause(0.001)
+        client.transport.resumeProducing()
+        self.assertEqual(len((await client.response()).body), 6_000_002)
 
 
 class Patience(RawCase):

@@ -15,7 +15,7 @@ from iii.engine.core import Engine
 from iii.engine.module import ModuleApi
 from iii.errors import StartError
 from iii.modules.http import HttpConfig, HttpModule, service
-from tests.http.support import Fast, HttpCase, Stock, data_of, later, returns
+from tests.http.support import Fast, HttpCase, Stock, Truncated, data_of, later, returns
 
 
 class Slots:
@@ -246,6 +246,20 @@ class Stopping(Fast, HttpCase):
         self.assertEqual(await running.end(), b"")
         self.assertEqual(await idle.end(), b"")
         self.assertEqual(len(self.engine.channels), 0)
+
+    async def test_stopping_breaks_streams_off(self) -> None:
+        """08 §4: what could not finish in time is visibly incomplete; the writer is told."""
+        worker = self.worker()
+        worker.route("x", later)
+        client = await self.send("GET", "/x")
+        await self.until(lambda: worker.calls)
+        writer = worker.writer(worker.last)
+        writer.write(b"a")
+        await client.until(b"a")
+        await Deferred.fromCoroutine(self.module.stop())
+        with self.assertRaises(Truncated):
+            await client.response()
+        self.assertTrue(writer.dropped)
 
 
 class Starting(TestCase):

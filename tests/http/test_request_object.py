@@ -260,6 +260,24 @@ class RequestObjectFast(Fast, RequestObject, HttpCase):
         self.assertEqual(await reader.all(), b"0123456789")
         self.assertEqual((await client.response()).status, 404)
 
+    async def test_a_slow_reader_holds_the_client_back_after_the_answer(self) -> None:
+        """02 A5.2: back-pressure doesn't end with the answer."""
+        worker = self.worker()
+        worker.route("up", later, "POST")
+        body = bytes(range(256)) * (4 * 1024 * 40)
+        client = await self.send("POST", "/up", body)
+        await self.until(lambda: worker.calls)
+        reader = worker.reader(worker.last, hungry=False)
+        worker.answer(worker.last, {"body": 1})
+        self.assertEqual((await client.response()).status, 200)
+        connection = next(iter(self.server.connections))
+        await self.until(lambda: connection._held_reads, "the connection to be held")
+        self.assertLess(connection.body_bytes, 8 * 1024 * 1024)
+        reader.feed_me()
+        self.assertEqual(await reader.all(), body)
+        client.send(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual((await client.response()).status, 404)
+
     async def test_a_broken_upload_ends_uncleanly(self) -> None:
         """02 A5.1: the handler sees a short body when the client goes."""
         worker = self.worker()

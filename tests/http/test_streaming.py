@@ -229,6 +229,20 @@ class StreamingFast(Fast, Streaming, StreamCase):
         self.assertIn(b"connection: close", head)
         self.assertNotIn(b"chunked", head)
 
+    async def test_http_1_0_shows_a_broken_stream_by_a_reset(self) -> None:
+        """02.45: there is nothing else to show it with."""
+        worker = self.worker()
+        worker.route("s", later)
+        client = await self.connect()
+        client.send(b"GET /s HTTP/1.0\r\n\r\n")
+        await self.until(lambda: worker.calls)
+        writer = worker.writer(worker.last)
+        writer.write(b"half")
+        await client.until(b"half")
+        writer.close(clean=False)
+        await client.end()
+        self.assertFalse(client.cleanly)
+
     async def test_a_client_that_never_reads_is_cut(self) -> None:
         """A stream nobody reads doesn't stay for ever."""
         client, writer = await self.open()

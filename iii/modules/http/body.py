@@ -123,6 +123,11 @@ class Incoming:
         if self.complete:
             self._finish(True)
 
+    def hold(self, on: bool) -> None:
+        """The taker can't take more now, or can again."""
+        if not self.complete:
+            self._source.hold_body(on)
+
     def discard(self) -> None:
         """Throw the rest away."""
         self._fate = Fate.DISCARD

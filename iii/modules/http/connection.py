@@ -276,6 +276,12 @@ class HttpConnection(Protocol):
         if not self._streaming and not self.output_full:
             self._stop_producing()
 
+    @property
+    def _unsent(self) -> bool:
+        """Whether bytes wait for the client to read."""
+        transport: Any = self.transport
+        return bool(transport.dataBuffer or transport._tempDataBuffer)
+
     def _stop_producing(self) -> None:
         if self._producing:
             self._producing = False
@@ -314,11 +320,11 @@ class HttpConnection(Protocol):
         if not self.output_full:
             self._stop_producing()
 
-    def break_off(self) -> None:
+    def break_off(self, *, reset: bool) -> None:
         """The answer is broken off: the client must see that."""
         self._finished = True
         transport: Any = self.transport
-        if transport.dataBuffer or transport._tempDataBuffer:
+        if reset or self._unsent:
             transport.abortConnection()
         else:
             # Everything is with the kernel: a FIN after it, and no last chunk.
@@ -365,6 +371,7 @@ class HttpConnection(Protocol):
         self._finished = True
         self._exchange = None
         transport: Any = self.transport
+        self.server.stalls.add(self)
         if self._incoming is None and not self._buffer:
             transport.loseConnection()
             return
@@ -411,6 +418,13 @@ class HttpConnection(Protocol):
         """The body comes too slowly."""
         self._refuse(BadHead(408, "request_timeout", "the request body did not arrive in time"))
 
+    def linger_over(self) -> None:
+        """The client had time to read the last answer."""
+        if self._unsent:
+            self.server.lingering.add(self)  # ``stalls`` has the last word
+        else:
+            self.cut()
+
     def shut_down(self) -> None:
         """The server stops."""
         exchange = self._exchange
@@ -422,6 +436,7 @@ class HttpConnection(Protocol):
     def end(self) -> None:
         """Close; nothing is owed."""
         self._finished = True
+        self.server.stalls.add(self)
         transport: Any = self.transport
         transport.loseConnection()
 

@@ -86,13 +86,13 @@ class FastExchange:
 
     def pause_body(self) -> None:
         """Exchange: stop reading."""
-        if self._connection is not None:
-            self._connection.hold_body(True)
+        if self.incoming is not None:
+            self.incoming.hold(True)
 
     def resume_body(self) -> None:
         """Exchange: go on reading."""
-        if self._connection is not None:
-            self._connection.hold_body(False)
+        if self.incoming is not None:
+            self.incoming.hold(False)
 
     def discard_body(self) -> None:
         """Exchange: the rest is of no use."""
@@ -205,7 +205,8 @@ class FastExchange:
             return
         if self._held:
             connection.send(self._held)
-        connection.break_off()
+        # Without chunks or a length only a reset shows that something is missing.
+        connection.break_off(reset=not self._chunked and self._left is None)
 
     def drained(self) -> None:
         """The connection has room again."""

@@ -61,7 +61,9 @@ class HttpServer(Factory):
         self.idle: Deadlines[HttpConnection] = Deadlines(clock, IDLE_LIMIT_S, HttpConnection.end)
         self.bodies: Deadlines[HttpConnection] = Deadlines(clock, BODY_STEP_S, self._check_body)
         self.stalls: Deadlines[HttpConnection] = Deadlines(clock, STALL_LIMIT_S, HttpConnection.cut)
-        self.lingering: Deadlines[HttpConnection] = Deadlines(clock, LINGER_S, HttpConnection.cut)
+        self.lingering: Deadlines[HttpConnection] = Deadlines(
+            clock, LINGER_S, HttpConnection.linger_over
+        )
         self._deadlines = (self.heads, self.idle, self.bodies, self.stalls, self.lingering)
         self._body_marks: dict[HttpConnection, int] = {}
         self._second = -1

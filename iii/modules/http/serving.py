@@ -490,6 +490,7 @@ class Serving:
             self.service.shutting_down(self.exchange)
         else:
             self.exchange.abort()
+            self.client_gone()
 
     def _release(self, *, keep_response: bool = False) -> None:
         """The head is decided: give back the slot, the timer and the channels."""
