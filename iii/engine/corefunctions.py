@@ -247,6 +247,12 @@ class FunctionEvents(Events):
             self._known = self._ids()
         super().add(binding)
 
+    def remove(self, binding: Binding) -> None:
+        """Provider: with the last one gone, nothing waits any more."""
+        super().remove(binding)
+        if not self._bindings:
+            self._stop()
+
     def _changed(self) -> None:
         if self._bindings and self._timer is None:
             self._timer = self._engine.clock.call_later(CHANGES_COALESCED_S, self._announce)

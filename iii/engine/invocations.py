@@ -179,7 +179,7 @@ class Invocations:
         expired = 0
         # In order of arrival, so the first young one ends the search.
         while (call := next(iter(owner.executing.values()), None)) is not None:
-            if call.started >= oldest_allowed:
+            if call.started > oldest_allowed:
                 break
             del owner.executing[call.id]
             expired += 1

@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from iii.engine.bindings import Binding, Registration, TriggerType
+from iii.engine.bindings import Binding, Provider, Registration, TriggerType
 from iii.engine.functions import DEFAULT_NAMESPACE, Key, key_of
 from iii.engine.invocations import ErrorBody
 from iii.engine.workers import Worker
@@ -85,13 +85,22 @@ class Triggers:
                 f"trigger type {type.id} is provided by {stack[-1].module} and can't be replaced",
             )
         for known in stack:
+            if known.owner is None and type.owner is None:
+                # Two modules of one kind, such as two HTTP listeners, serve alike.
+                known.provider = SeveralProviders(known.provider, type.provider)
+                return succeed(None)
             if known.owner is type.owner:
                 # Again from the same connection (a replay): nothing moves.
                 known.description = type.description
                 known.trigger_request_format = type.trigger_request_format
                 known.call_request_format = type.call_request_format
                 return succeed(None)
-        moving = [registration for known in stack for registration in self._detach_all(known)]
+        moving: list[Registration] = []
+        for known in stack:
+            for bindings in list(known.bindings.values()):
+                for binding in bindings:
+                    self._tell_removed(binding)  # it lives on, but must not fire as well
+            moving += self._detach_all(known)
         stack.append(type)
         for registration in list(self._parked):
             if self._type_for(registration) is type and registration not in moving:
@@ -286,6 +295,8 @@ class Triggers:
         waiting, binding.waiting = binding.waiting, []
         self._forget(binding)
         for registration in binding.registrations:
+            if registration.binding is not binding:
+                continue  # replaced or released while the provider was at it
             registration.binding = None
             self._active.pop(registration, None)
             if park:
@@ -338,6 +349,31 @@ class Triggers:
             )
 
 
+class SeveralProviders:
+    """A trigger type provided by several modules, each of which gets every binding."""
+
+    def __init__(self, first: Provider, second: Provider) -> None:
+        self._first = first
+        self._second = second
+
+    def add(self, binding: Binding) -> Deferred[None] | None:
+        """Activate in both; refused by one means refused."""
+        first = self._first.add(binding)
+        try:
+            second = self._second.add(binding)
+        except Exception:
+            self._first.remove(binding)
+            raise
+        waits = [wait for wait in (first, second) if wait is not None]
+        return _all_accepted(waits) if waits else None
+
+    def remove(self, binding: Binding) -> Deferred[None] | None:
+        """Deactivate in both."""
+        removals = [self._first.remove(binding), self._second.remove(binding)]
+        waits = [wait for wait in removals if wait is not None]
+        return _all_accepted(waits) if waits else None
+
+
 class WorkerProvider:
     """A trigger type provided by a worker: the worker is told, and fires by itself."""
 
@@ -362,6 +398,13 @@ def _fire(waiting: list[Deferred[None]], outcome: Any) -> None:
     while waiting:
         waiter = waiting.pop()
         waiter.callback(outcome) if outcome is None else waiter.errback(outcome)
+
+
+def _all_accepted(waits: list[Deferred[None]]) -> Deferred[None]:
+    """Fires when all have, fails with the first failure."""
+    return gatherResults(waits, consumeErrors=True).addCallbacks(
+        lambda _: None, lambda failure: failure.value.subFailure
+    )
 
 
 def _all_settled(waits: list[Deferred[None]]) -> Deferred[None]:

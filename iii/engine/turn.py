@@ -17,8 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from twisted.logger import Logger
+
 from iii.engine.clock import Clock
 
+log = Logger()
 T = TypeVar("T")
 
 
@@ -60,4 +63,8 @@ class Turn:
         if flushes:
             self._flushes = []
             for flush in flushes:
-                flush()
+                try:
+                    flush()
+                except Exception:
+                    # One socket's trouble must not keep the others' output back.
+                    log.failure("flushing a turn's output")

@@ -216,6 +216,7 @@ class GlobalMiddleware:
             MiddlewareConfig("late", priority=10),
             MiddlewareConfig("early", priority=5),
             MiddlewareConfig("late-too", priority=10),
+            MiddlewareConfig("never", phase="onResponse"),
         ]
     }
 

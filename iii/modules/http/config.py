@@ -24,7 +24,8 @@ class MiddlewareConfig(Struct):
     """A function that runs before every matched route, lowest ``priority`` first."""
 
     function_id: str
-    phase: Literal["preHandler"] = "preHandler"
+    #: Only ``preHandler`` exists; entries of other phases are reported and never run.
+    phase: str = "preHandler"
     priority: int = 0
 
 

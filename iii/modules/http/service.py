@@ -48,8 +48,7 @@ class HttpService:
         self.slots = max(1, config.concurrency_request_limit)
         self.json_limit = JSON_BODY_LIMIT if config.body_limit is None else config.body_limit
         self.stream_limit = config.body_limit
-        middleware = sorted(config.middleware, key=lambda entry: entry.priority)
-        self.middleware = tuple(entry.function_id for entry in middleware)
+        self.middleware = _global_middleware(config)
         name = config.request_id_header
         self.request_id_header = None if name is None else name.lower()
         self.closing = False
@@ -201,3 +200,18 @@ class HttpService:
         """Forget all timers."""
         for deadlines in (self.deadlines, self.slot_waits, self.writer_waits):
             deadlines.stop()
+
+
+def _global_middleware(config: HttpConfig) -> tuple[str, ...]:
+    """The functions to ask, lowest priority first; equal ones as they are listed."""
+    known = []
+    for entry in config.middleware:
+        if entry.phase == "preHandler":
+            known.append(entry)
+        else:
+            log.warn(
+                "http: middleware {function}: there is no phase {phase}, so it never runs",
+                function=entry.function_id,
+                phase=entry.phase,
+            )
+    return tuple(entry.function_id for entry in sorted(known, key=lambda entry: entry.priority))
