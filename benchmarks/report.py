@@ -52,19 +52,19 @@ def table(title: str, sides: Sequence[str], figures: Sequence[Figure]) -> Table:
     """Absolute figures of both sides, the median ratio, the target and whether it is met."""
     result = Table(title=title, title_justify="left")
     result.add_column("")
-    for side in (*sides, "")[:2]:
+    for side in sides:
         result.add_column(side, justify="right")
-        result.add_column("busy" if side else "", justify="right")
+        result.add_column("busy", justify="right")
     result.add_column("unit")
     for column in ("ratio", "per CPU", "target"):
         result.add_column(column, justify="right")
     result.add_column("met")
     for figure in figures:
+        columns = (figure.subject, figure.reference)[: len(sides)]
         ratio, per_cpu = figure.ratio, figure.ratio_per_cpu
         result.add_row(
             figure.name,
-            *_side(figure.subject, figure.unit),
-            *_side(figure.reference, figure.unit),
+            *(cell for rounds in columns for cell in _side(rounds, figure.unit)),
             figure.unit,
             "" if ratio is None else f"{ratio:.2f}",
             "" if per_cpu is None else f"{per_cpu:.2f}",

@@ -9,13 +9,15 @@ both in the suite's main situation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, ClassVar, Self
+from urllib.request import urlopen
 
-from benchmarks.processes import BASELINE, ENGINE, Program, Server, Worker, wrk
+from benchmarks.processes import BASELINE, ENGINE, BenchmarkError, Program, Server, Worker, wrk
 from benchmarks.stats import Figure, Rounds, Target
 
 WARM_UP_S = 1
@@ -32,7 +34,7 @@ class Plan:
 
     rounds: int
     seconds: int
-    #: 1, or smaller for a smoke run: scales the number of connections held open
+    #: 1, or smaller for a smoke run: of the connections held open, and of the idle time
     scale: float = 1.0
     against: Program | None = None
     #: for the server processes, e.g. ``-m cProfile``
@@ -77,6 +79,10 @@ class Side:
         routes = self.situation.routes
         path = ["--functions", str(routes), "--path", ROUTE_PATH] if routes else []
         self.worker("serve", "--method=GET", "--method=POST", *path)
+        first = "/bench/0/items/1/parts/2" if routes else "/bench/0"
+        with urlopen(self.server.http_url + first, timeout=10) as response:
+            if json.load(response) != {"ok": True}:
+                raise BenchmarkError(f"{self.name} does not answer with the function's result")
 
     def http(self, connections: int, seconds: int, method: str = "GET") -> dict[str, float]:
         return wrk(self.server, connections, seconds, method, self.situation.routes)
@@ -106,7 +112,7 @@ class Suite:
     name: ClassVar[str]
     measures: ClassVar[tuple[Measure, ...]] = ()
 
-    def situations(self) -> tuple[Situation, ...]:
+    def situations(self, plan: Plan) -> tuple[Situation, ...]:
         """The main situation, then the one it is compared with, if any."""
         return Situation("engine", ENGINE), Situation("baseline", BASELINE)
 
@@ -119,7 +125,7 @@ class Suite:
 
     def run(self, plan: Plan, note: Callable[[str], None]) -> tuple[list[str], list[Figure]]:
         """The names of the sides, and the figures."""
-        situations = self.situations()
+        situations = self.situations(plan)
         if plan.against:
             main = situations[0]
             other = Situation(plan.against.name, plan.against, main.routes, main.idle_connections)
@@ -191,7 +197,7 @@ class HttpManyRoutes(Suite):
         ),
     )
 
-    def situations(self) -> tuple[Situation, ...]:
+    def situations(self, plan: Plan) -> tuple[Situation, ...]:
         return (
             Situation(f"{MANY_ROUTES:,} routes", ENGINE, routes=MANY_ROUTES),
             Situation("1 route", ENGINE, routes=1),
@@ -264,8 +270,8 @@ class Connections(Suite):
         ),
     )
 
-    def situations(self) -> tuple[Situation, ...]:
-        count = self.connections
+    def situations(self, plan: Plan) -> tuple[Situation, ...]:
+        count = max(10, round(self.connections * plan.scale))
         return (
             Situation(f"{count:,} workers", ENGINE, idle_connections=count),
             Situation("2 workers", ENGINE),
@@ -277,7 +283,7 @@ class Connections(Suite):
         registered = Figure("the same, each with one function", "kB")
         crowded = [side for side in sides if side.situation.idle_connections]
         for side, figure_side in zip(crowded, ("subject", "reference"), strict=False):
-            count = max(10, round(side.situation.idle_connections * plan.scale))
+            count = side.situation.idle_connections
             side.calls(64, WARM_UP_S)  # the buffers a busy engine has anyway
             before = side.server.resident_bytes()
             idle = side.worker("idle", "--connections", str(count))
@@ -299,7 +305,7 @@ class Idle(Suite):
     workers = 100
     window_s = 20
 
-    def situations(self) -> tuple[Situation, ...]:
+    def situations(self, plan: Plan) -> tuple[Situation, ...]:
         return (Situation("engine", ENGINE, idle_connections=self.workers),)
 
     def prepare(self, side: Side) -> None:

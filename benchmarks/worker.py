@@ -1,10 +1,8 @@
 """A worker that costs next to nothing: picows, uvloop, and slices instead of JSON.
 
-Whatever a benchmark shows must be the engine's time, so this side does the least
-a worker can do: it cuts id and data out of a frame as bytes and puts the answer
-together from constants.  That relies on the order of the keys, so the first
-invocation of a connection is read with a JSON parser to see whether ``data`` comes
-last; when it doesn't, all of them are.
+Whatever a benchmark shows must be the engine's time, so this side does the least a
+worker can do: see ``raw``, and the answers to all frames of one read leave in one
+write.
 
 Three roles.  Each prints one JSON line when it is connected and registered, and
 ends when its standard input does, so it can't outlive the benchmark:
@@ -27,10 +25,11 @@ from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Any, TypeVar
 
-import orjson
+import msgspec
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from benchmarks.raw import INVOCATION_ID, INVOKE, RESULT, Answers, text_after, text_frame
 from benchmarks.stats import percentile
 
 HTTP_RESULT = b'{"status_code":200,"body":{"ok":true}}'
@@ -40,28 +39,26 @@ REGISTRATION_TIMEOUT_S = 120.0
 LARGE_READ_BUFFER_BYTES = 256 * 1024
 SMALL_READ_BUFFER_BYTES = 1024  # of an idle connection: there can be thousands in the process
 
-TEXT = WSMsgType.TEXT
-_INVOKE = b'{"type":"invokefunction",'
-_INVOCATION_ID = b'"invocation_id":"'
-_FUNCTION_ID = b'"function_id":"'
-_DATA = b',"data":'
-_RESULT = b'"result":'
 
 Lines = AsyncIterator[dict[str, Any]]
 AnyConnection = TypeVar("AnyConnection", bound="Connection")
 
 
 class Connection(WSListener):
-    """Registers functions and routes, answers every invocation."""
+    """Registers functions and routes, answers every invocation.
+
+    :param result: see ``Answers``
+    """
 
     def __init__(self, result: bytes = b"") -> None:
-        #: the answer to every invocation; empty: echo its data
-        self.result = result
-        self.data_is_last: bool | None = None
-        self.own_call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answers = Answers(result)
+        self._own_call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        #: parts of frames that leave when all frames of this read have been looked at
+        self._outgoing: list[bytes] = []
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        self.transport = transport
+        self._transport = transport
+        self._write = transport.underlying_transport.write
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         reason = transport.close_handshake
@@ -69,43 +66,29 @@ class Connection(WSListener):
         os._exit(1)  # nothing to clean up, and no result to report
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type is not TEXT:
+        if frame.msg_type is WSMsgType.TEXT:
+            self.on_text(frame.get_payload_as_bytes())
+        if frame.last_in_buffer and self._outgoing:
+            self.flush()
+
+    def flush(self) -> None:
+        self._write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def on_text(self, payload: bytes) -> None:
+        if payload.startswith(INVOKE):
+            self._outgoing.extend(text_frame(self._answers.answer(payload)))
             return
-        payload = frame.get_payload_as_bytes()
-        if payload.startswith(_INVOKE):
-            transport.send(TEXT, self.answer(payload))
-        else:
-            self.on_other(orjson.loads(payload), payload)
-
-    def answer(self, payload: bytes) -> bytes:
-        """The ``invocationresult`` for one ``invokefunction``."""
-        if self.data_is_last is None:
-            self.data_is_last = list(orjson.loads(payload))[-1] == "data"
-        if self.data_is_last:
-            invocation_id = text_after(_INVOCATION_ID, payload)
-            function_id = text_after(_FUNCTION_ID, payload)
-            result = self.result or payload[payload.index(_DATA) + len(_DATA) : -1]
-        else:
-            message = orjson.loads(payload)
-            invocation_id = message["invocation_id"].encode()
-            function_id = message["function_id"].encode()
-            result = self.result or orjson.dumps(message["data"])
-        return (
-            b'{"type":"invocationresult","invocation_id":"%b","function_id":"%b","result":%b}'
-            % (invocation_id, function_id, result)
-        )
-
-    def on_other(self, message: dict[str, Any], payload: bytes) -> None:
-        """An invocation whose keys come in another order, or the result of an own call."""
-        if message["type"] == "invokefunction":
-            self.transport.send(TEXT, self.answer(payload))
+        message = msgspec.json.decode(payload)
+        if message["type"] == "invokefunction":  # keys in another order
+            self._outgoing.extend(text_frame(self._answers.answer(payload)))
         elif message["type"] == "invocationresult":
-            if "error" in message:
-                raise RuntimeError(f"the engine refused a call: {message['error']}")
-            self.own_call.set_result(None)
+            raise_error(message)
+            self._own_call.set_result(None)
 
     def send(self, message: dict[str, Any]) -> None:
-        self.transport.send(TEXT, orjson.dumps(message))
+        self._outgoing.extend(text_frame(msgspec.json.encode(message)))
+        self.flush()
 
     def register_function(self, function_id: str) -> None:
         self.send({"type": "registerfunction", "id": function_id})
@@ -117,10 +100,10 @@ class Connection(WSListener):
 
     async def registered(self, function_id: str) -> None:
         """Return when all registrations are applied: a call sent after them has come back."""
-        self.own_call = asyncio.get_running_loop().create_future()
+        self._own_call = asyncio.get_running_loop().create_future()
         call = {"type": "invokefunction", "invocation_id": "00000000-0000-4000-8000-000000000000"}
         self.send({**call, "function_id": function_id, "data": {}})
-        await asyncio.wait_for(self.own_call, REGISTRATION_TIMEOUT_S)
+        await asyncio.wait_for(self._own_call, REGISTRATION_TIMEOUT_S)
 
 
 class Caller(Connection):
@@ -128,55 +111,55 @@ class Caller(Connection):
 
     def __init__(self, function_id: str) -> None:
         super().__init__()
-        self.function_id = function_id.encode()
-        self.calls = 0
+        self._function_id = function_id.encode()
+        self._calls = 0
 
     async def measure(self, in_flight: int, payload: int, seconds: float) -> dict[str, float]:
-        data = orjson.dumps({"payload": "x" * payload})
-        self.tail = b'","function_id":"%b","data":%b}' % (self.function_id, data)
-        self.sent_at: dict[bytes, float] = {}
-        self.took: list[float] = []
-        self.all_back = asyncio.get_running_loop().create_future()
+        data = msgspec.json.encode({"payload": "x" * payload})
+        self._tail = b'","function_id":"%b","data":%b}' % (self._function_id, data)
+        self._result_bytes = len(data)  # the least an echo has
+        self._sent_at: dict[bytes, float] = {}
+        self._took: list[float] = []
+        self._all_back = asyncio.get_running_loop().create_future()
         started = perf_counter()
-        self.until = started + seconds
+        self._until = started + seconds
         for _ in range(in_flight):
-            self.call(perf_counter())
-        await self.all_back
+            self._call(started)
+        self.flush()
+        await self._all_back
         elapsed = perf_counter() - started
         return {
-            "calls_per_s": len(self.took) / elapsed,
-            "p50_ms": percentile(self.took, 50) * 1000,
-            "p99_ms": percentile(self.took, 99) * 1000,
+            "calls_per_s": len(self._took) / elapsed,
+            "p50_ms": percentile(self._took, 50) * 1000,
+            "p99_ms": percentile(self._took, 99) * 1000,
         }
 
-    def call(self, now: float) -> None:
-        self.calls += 1
-        invocation_id = b"00000000-0000-4000-8000-%012x" % self.calls
-        self.sent_at[invocation_id] = now
-        self.transport.send(
-            TEXT, b'{"type":"invokefunction","invocation_id":"' + invocation_id + self.tail
-        )
+    def _call(self, now: float) -> None:
+        self._calls += 1
+        invocation_id = b"00000000-0000-4000-8000-%012x" % self._calls
+        self._sent_at[invocation_id] = now
+        message = b'{"type":"invokefunction","invocation_id":"' + invocation_id + self._tail
+        self._outgoing.extend(text_frame(message))
 
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        payload = frame.get_payload_as_bytes()
-        if _RESULT not in payload[:250]:
-            message = orjson.loads(payload)
-            if "error" in message:
-                raise RuntimeError(f"the engine refused a call: {message['error']}")
-            if "result" not in message:
+    def on_text(self, payload: bytes) -> None:
+        if RESULT not in payload[:250] or len(payload) < self._result_bytes:
+            message = msgspec.json.decode(payload)
+            if message["type"] != "invocationresult":
                 return
+            raise_error(message)
+            if len(payload) < self._result_bytes:
+                raise RuntimeError(f"not an echo: {payload[:1000]!r}")
         now = perf_counter()
-        self.took.append(now - self.sent_at.pop(text_after(_INVOCATION_ID, payload)))
-        if now < self.until:
-            self.call(now)
-        elif not self.sent_at:
-            self.all_back.set_result(None)
+        self._took.append(now - self._sent_at.pop(text_after(INVOCATION_ID, payload)))
+        if now < self._until:
+            self._call(now)
+        elif not self._sent_at:
+            self._all_back.set_result(None)
 
 
-def text_after(key: bytes, payload: bytes) -> bytes:
-    """The string that follows ``key``, which ends with the opening quote."""
-    start = payload.index(key) + len(key)
-    return payload[start : payload.index(b'"', start)]
+def raise_error(result: dict[str, Any]) -> None:
+    if "error" in result:
+        raise RuntimeError(f"the engine refused a call: {result['error']}")
 
 
 async def connect(url: str, connection: AnyConnection, number: int = 0) -> AnyConnection:
@@ -233,7 +216,7 @@ async def call(options: argparse.Namespace, lines: Lines) -> None:
 
 
 def say(message: dict[str, Any]) -> None:
-    sys.stdout.buffer.write(orjson.dumps(message) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -242,7 +225,7 @@ async def stdin_lines() -> Lines:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async for line in reader:
-        yield orjson.loads(line)
+        yield msgspec.json.decode(line)
 
 
 ROLES = {"serve": serve, "idle": idle, "call": call}

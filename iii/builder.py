@@ -174,10 +174,7 @@ class EngineBuilder:
             added = from_mapping(
                 {"modules": self._added}, environ=self._environ, catalogue=self._catalogue
             )
-            if configuration is None:
-                configuration = added
-            else:
-                configuration = self._joined(configuration, added)
+            configuration = added if configuration is None else self._joined(configuration, added)
         if self._address is not None:
             host, port = self._address
             first, *others = configuration.worker_listeners

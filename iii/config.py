@@ -433,8 +433,8 @@ class _Reader:
         for key in ("rbac", "middleware_function_id"):
             if getattr(checked, key) is not None:
                 text = (
-                    f"{key}: is accepted but NOT ENFORCED in this release: whoever reaches "
-                    f"port {checked.port} may call and register everything"
+                    f"{key}: is read, but this release can't enforce it: the engine refuses to "
+                    f"start rather than open port {checked.port} to everyone"
                 )
                 self.tell((place / "config" / key).problem(Kind.WARNING, text))
         self.listeners.append(

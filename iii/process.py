@@ -32,7 +32,7 @@ from twisted.python.failure import Failure
 
 from iii.cli.output import tell_error
 from iii.engine.clock import Timer
-from iii.errors import IIIError
+from iii.errors import Code, IIIError, StartError
 from iii.service import EngineService
 from iii.summary import summary
 
@@ -195,7 +195,13 @@ class EngineProcess(Service):
     def _announce(self, ready: dict[str, Any]) -> None:
         self._say(summary(self._service))
         log.info("ready: {ports}", ports=msgspec.json.encode(ready).decode())
-        self._ready.write(ready)
+        try:
+            self._ready.write(ready)
+        except OSError as error:
+            # Who asked for the line would wait for it for ever.
+            text = f"the ready line can't be written: {error}"
+            self._failed(Failure(StartError(Code.CONFIG_ERROR, text)))
+            return
         self._notifier.tell("READY=1")
         self._alive()
 

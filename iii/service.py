@@ -147,6 +147,7 @@ class EngineService(MultiService):
         :returns: the ready line: what listens on which port
         :raises IIIError: nothing is left running
         """
+        self._refuse_open_doors()
         self.running = 1
         try:
             self._configure_log()
@@ -181,6 +182,22 @@ class EngineService(MultiService):
 
     # Start -----------------------------------------------------------------------------
 
+    def _refuse_open_doors(self) -> None:
+        """Access control this release can't enforce must not look as if it did.
+
+        :raises StartError: the configuration asks for it
+        """
+        asked = ["auth"] if self.configuration.settings.auth is not None else []
+        for listener in self.configuration.worker_listeners:
+            asked += ["rbac"] if listener.rbac is not None else []
+            asked += ["middleware_function_id"] if listener.middleware_function_id else []
+        if asked:
+            raise StartError(
+                Code.CONFIG_ERROR,
+                f"this release can't enforce {', '.join(asked)} on the worker port and does not "
+                "start with an open one: remove it and keep the port on 127.0.0.1 or behind a proxy",
+            )
+
     def _configure_log(self) -> None:
         for entry in self.configuration.entries:
             if self.output is not None and entry.name == "iii-observability":
@@ -213,11 +230,11 @@ class EngineService(MultiService):
             listener.listen()
             listener.setServiceParent(self)  # type: ignore[no-untyped-call]
             self.listeners.append(listener)
-            if not is_loopback(wanted.host) and self.configuration.settings.auth is None:
+            if not is_loopback(wanted.host):
                 log.warn(
                     "the worker port is reachable from other machines on {addresses} and asks "
-                    "for no token: who reaches it may call and register everything; set "
-                    "auth: {{tokens: [...]}} or bind it to 127.0.0.1",
+                    "for no token: who reaches it may call and register everything; bind it "
+                    "to 127.0.0.1, or let only your workers reach it",
                     addresses=", ".join(listener.addresses),
                 )
 

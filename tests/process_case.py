@@ -61,7 +61,7 @@ class Child:
 class ProcessCase(TestCase):
     """Every test has a directory of its own, in which its children work."""
 
-    timeout = 120
+    timeout = 120 if os.environ.get("III_SOAK") != "1" else 600
 
     def setUp(self) -> None:
         holder = tempfile.TemporaryDirectory(prefix="iii-test-")

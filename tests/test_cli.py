@@ -152,6 +152,13 @@ class Starts(ProcessCase):
         self.assertEqual(child.ready["event"], "ready")
         self.assertEqual(list(self.directory.glob(".ready*")), [])
 
+    def test_a_ready_line_that_cannot_be_written_ends_the_start(self) -> None:
+        """08 §7: who waits for the line must not wait for ever."""
+        self.write("config.yaml", QUIET)
+        done = self.iii("--ready-file", "no/such/directory/ready")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Error: the ready line can't be written", done.stderr)
+
     def test_port_zero_also_frees_the_ports_nobody_chose(self) -> None:
         """08 §7: two default engines run beside each other."""
         first = self.start("--use-default-config", "--port", "0")
@@ -232,7 +239,9 @@ class Starts(ProcessCase):
             "runpy.run_module('iii', run_name='__main__')\n"
         )
         child = self.start(program=("-c", program))
-        time.sleep(3)
+        # The whole five minutes in `make soak`.
+        time.sleep(300 if os.environ.get("III_SOAK") == "1" else 3)
+        self.assertIsNone(child.process.poll(), child.output)
         child.signal(signal.SIGTERM)
         self.assertEqual(child.wait(), 0, child.output)
         self.assertNotIn("outbound", child.output)
@@ -348,6 +357,7 @@ class Check(ProcessCase):
         self.assertIn("c.yaml:4", done.stdout)
         self.assertIn("did you mean 'default_timeout'?", done.stdout)
         self.assertEqual(self.iii("check", "-c", "c.yaml", "--strict").returncode, 1)
+        self.assertEqual(self.iii("-c", "c.yaml", "check", "--strict").returncode, 1)
 
     def test_json_has_every_problem(self) -> None:
         """08 §7: --json everywhere."""

@@ -317,7 +317,7 @@ workers:
         self.assertEqual([entry.implicit for entry in loaded.entries], [True, True])
         port, rbac = [f"{w.line}: {w.message}" for w in loaded.warnings]
         self.assertEqual(port, "1: port: has no effect, the iii-worker-manager entry decides")
-        self.assertTrue(rbac.startswith("5: rbac: is accepted but NOT ENFORCED in this release"))
+        self.assertTrue(rbac.startswith("5: rbac: is read, but this release can't enforce it"))
         self.assertEqual(
             self.errors("workers: [{name: iii-worker-manager}, {name: iii-worker-manager}]"),
             ["1: iii-worker-manager listens on 127.0.0.1:49134 twice (first on line 1)"],

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import os
 import re
 import signal
@@ -306,3 +307,47 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module.split(".")[0]
+
+
+class Limits(TestCase):
+    """08 §7: docs/limits.md lists every bound."""
+
+    UNITS = {"KiB": 1024, "MiB": 1024**2}
+    BOUND = re.compile(r"^(?:MAX_\w+|\w+_BYTES|\w+_LIMIT)$")
+
+    def rows(self) -> dict[str, str]:
+        """Constant → the bound as the page has it."""
+        page = (ROOT / "docs" / "limits.md").read_text()
+        return {
+            name: bound
+            for bound, name in re.findall(
+                r"^\| [^|]+ \| ([^|]+) \| [^|]*\| `([\w.]+)` \|$", page, re.MULTILINE
+            )
+        }
+
+    def constants(self) -> dict[str, int]:
+        """Every constant of the package that bounds bytes or counts."""
+        found = {}
+        for path in (ROOT / "iii").rglob("*.py"):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for name in re.findall(r"^([A-Z][A-Z_]+) = ", path.read_text(), re.MULTILINE):
+                value = getattr(importlib.import_module(module), name)
+                if self.BOUND.match(name) and type(value) is int:
+                    found[f"{module}.{name}"] = value
+        return found
+
+    def test_the_figures_are_those_of_the_code(self) -> None:
+        """08 §7: a bound that changes must change on the page."""
+        for name, bound in self.rows().items():
+            module, _, constant = name.rpartition(".")
+            value = getattr(importlib.import_module(module), constant)
+            shown = [
+                int(number) * self.UNITS.get(unit, 1)
+                for number, unit in re.findall(r"(\d+)(?: (KiB|MiB))?", bound)
+            ]
+            self.assertIn(value, shown, name)
+
+    def test_every_bound_of_the_code_is_on_the_page(self) -> None:
+        """08 §7: none is forgotten."""
+        own = {"iii.testing.LOG_TAIL_BYTES"}
+        self.assertEqual(set(self.constants()) - set(self.rows()) - own, set())

@@ -120,12 +120,11 @@ async def _answers(url: str) -> None:
 
     :raises RuntimeError: it does not within 30 s
     """
-    try:
-        async with asyncio.timeout(START_LIMIT_S):
-            while not await asyncio.to_thread(_ok, url):
-                await asyncio.sleep(POLL_S)
-    except TimeoutError:
-        raise RuntimeError(f"{url} does not answer") from None
+    for _ in range(int(START_LIMIT_S / POLL_S)):
+        if await asyncio.to_thread(_ok, url):
+            return
+        await asyncio.sleep(POLL_S)
+    raise RuntimeError(f"{url} does not answer")
 
 
 def _ok(url: str) -> bool:

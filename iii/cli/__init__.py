@@ -82,6 +82,7 @@ def cli(
     default modules when there is none.
     """
     if context.invoked_subcommand is not None:
+        context.obj = config
         return
     if use_default_config and config is not None:
         raise click.UsageError("--use-default-config and --config exclude each other.")

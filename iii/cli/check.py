@@ -22,30 +22,29 @@ _WORDS = {Kind.ERROR: "error", Kind.UNKNOWN: "warning", Kind.WARNING: "warning",
     "-c",
     "--config",
     type=click.Path(path_type=Path),
-    default=Path("config.yaml"),
-    show_default=True,
-    help="Configuration file.",
+    help="Configuration file.  [default: config.yaml]",
 )
 @click.option("--strict", is_flag=True, help="Unknown names and keys are errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(config: Path, strict: bool, as_json: bool) -> None:
+@click.pass_obj
+def check(given: Path | None, config: Path | None, strict: bool, as_json: bool) -> None:
     """Check a configuration without starting anything."""
+    # ``iii -c FILE check`` means the same as ``iii check -c FILE``.
+    path = config or given or Path("config.yaml")
     catalogue = Catalogue.with_entry_points()
-    report = examine(
-        config, environ=os.environ, catalogue=catalogue, strict=strict, must_exist=True
-    )
+    report = examine(path, environ=os.environ, catalogue=catalogue, strict=strict, must_exist=True)
     problems = list(report.problems)
     if report.configuration is not None:
         problems += check_modules(report.configuration.entries, strict=strict)
     words = _WORDS | ({Kind.UNKNOWN: "error"} if strict else {})
     errors = sum(words[problem.kind] == "error" for problem in problems)
     if as_json:
-        click.echo(_as_json(config, problems, words, ok=not errors))
+        click.echo(_as_json(path, problems, words, ok=not errors))
     else:
         for problem in problems:
             word = words[problem.kind]
             click.echo(f"{word}: {problem}", err=word == "error")
-        click.echo(f"{config}: {f'{errors} error(s)' if errors else 'ok'}")
+        click.echo(f"{path}: {f'{errors} error(s)' if errors else 'ok'}")
     sys.exit(1 if errors else 0)
 
 

@@ -8,7 +8,7 @@ the same line.  Listeners and modules call in; the engine calls out through
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Raw
@@ -33,6 +33,9 @@ from iii.engine.triggers import Triggers
 from iii.engine.turn import Turn
 from iii.engine.workers import Worker, Workers
 from iii.errors import Code, InvocationError
+
+if TYPE_CHECKING:
+    from iii.builder import EngineBuilder
 
 log = Logger()
 
@@ -74,6 +77,14 @@ class Engine:
         self.started_at_ms = self.clock.wall_ms()
         self._on_stop: list[Callable[[], None]] = []
         self._expiry: Timer | None = None
+
+    @classmethod
+    def builder(cls) -> EngineBuilder:
+        """An engine inside a program of one's own (docs/architecture.md, "Embedding")."""
+        # Not at the top: the builder knows the modules, the engine doesn't.
+        from iii.builder import EngineBuilder
+
+        return EngineBuilder()
 
     def start(self) -> None:
         """Begin the periodic upkeep."""

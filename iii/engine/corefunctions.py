@@ -263,8 +263,12 @@ class FunctionEvents(Events):
         if ids == self._known:
             return
         self._known = ids
-        rows = self._discovery.functions(Query(include_internal=True))
-        self.fire({"event": "functions_changed", **rows})
+        for binding in list(self._bindings):
+            # Each worker gets formats it can read, as in its own lists.
+            owner = binding.newest.owner
+            asks = Query(include_internal=True, caller=None if owner is None else owner.id)
+            event = {"event": "functions_changed", **self._discovery.functions(asks)}
+            self._engine.fire(binding, _raw(event))
 
     def _ids(self) -> set[tuple[str, str]]:
         return {(function.namespace, function.id) for function in self._engine.functions}

@@ -18,12 +18,14 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock as FakeTime
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from iii.engine.bindings import Registration
 from iii.engine.channels import Channel
@@ -158,6 +160,17 @@ class Client(Protocol):
             if len(piece) == 2:
                 return b"".join(pieces)
             pieces.append(piece[:-2])
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfOpenClient(Client):
+    """Goes on sending although the server has said its last word."""
+
+    def readConnectionLost(self) -> None:
+        self._wake()
+
+    def writeConnectionLost(self) -> None:
+        self._wake()
 
 
 class ChannelReader:
@@ -390,9 +403,9 @@ class HttpCase(TestCase):
         self._workers += 1
         return FakeWorker(self, name or f"w{self._workers}")
 
-    async def connect(self) -> Client:
+    async def connect(self, kind: type[Client] = Client) -> Client:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port)
-        client: Client = await connectProtocol(endpoint, Client())
+        client: Client = await connectProtocol(endpoint, kind())
         self.clients.append(client)
         return client
 

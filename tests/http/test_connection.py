@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.task import Clock as FakeTime
 
-from tests.http.support import Client, Fast, HttpCase, Response, later
+from tests.http.support import Client, Fast, HalfOpenClient, HttpCase, Response, later
 
 OK = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -309,16 +309,35 @@ class Bodies(RawCase):
         self.assertEqual((await client.response()).json, [1])
 
     async def test_a_large_unwanted_body_ends_the_connection_after_the_answer(self) -> None:
-        """The client reads the answer although it was still sending."""
-        client = await self.raw(
-            b"POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n"
-        )
+        """Not before the client stops sending, so that the answer can be read."""
+        client = await self.connect(HalfOpenClient)
+        client.send(b"POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
         response = await client.response()
         self.assertEqual((response.status, response.headers["connection"]), (404, "close"))
-        client.send(b"x" * 1_000_000)
-        await self.pause(0.01)
+        for _ in range(3):
+            client.send(b"x" * 1_000_000)
+            await self.pause(0.02)
+            self.time.advance(2.1)
+            await self.pause()
+            self.assertTrue(self.server.connections, "cut while it was still sending")
         self.time.advance(2.1)
-        await client.end()
+        await self.until(lambda: not self.server.connections)
+        client.close()
+
+    async def test_an_endless_unwanted_body_ends_the_connection(self) -> None:
+        """A reader that goes after the answer leaves nothing to wait for."""
+        self.echo.route("up", later, method="POST")
+        client = await self.connect()
+        client.send(b"POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await self.until(lambda: self.echo.calls)
+        reader = self.echo.reader(self.echo.last)
+        self.echo.answer(self.echo.last, {"body": 1})
+        self.assertEqual((await client.response()).status, 200)
+        client.send(b"3\r\nabc\r\n")
+        await self.until(lambda: reader.frames)
+        reader.channel.reader_gone()
+        self.time.advance(2.1)
+        self.assertEqual(await client.end(), b"")
 
     async def test_a_small_unwanted_body_is_read_away(self) -> None:
         """The connection goes on with the next request."""

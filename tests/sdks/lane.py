@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.sdks.engine import Engine, EngineFailed
 from tests.sdks.install import Installed
 from tests.sdks.program import Program
+from tests.sdks.proxy import Proxy
 from tests.sdks.raw import RawWorker
 from tests.sdks.releases import Release, counterpart
 from tests.sdks.scenario import Stage, checks_for
@@ -97,10 +98,12 @@ async def run_release(release: Release, installed: dict[str, Installed], folder:
     other = counterpart(release)
     peer_prefix = f"peer-{other.prefix}"
     engine = Engine(folder)
+    proxy = Proxy(engine.ports.worker)
+    await proxy.start()
     own = installed[release.name]
     program = Program(
         release.name,
-        own.command(engine.url, release.prefix),
+        own.command(proxy.url, release.prefix),
         own.folder,
         folder / "program.log",
     )
@@ -116,11 +119,11 @@ async def run_release(release: Release, installed: dict[str, Installed], folder:
         async with asyncio.timeout(CASE_LIMIT_S):
             await engine.start()
             await peer.start(engine.url)
-            await program.start(engine.url)
+            await program.start(proxy.url)
             await peer.says("program ready", READY_LIMIT_S)
             await program.says("program ready", READY_LIMIT_S)
             raw = await RawWorker.open(engine.url)
-            stage = Stage(release, engine, program, peer, peer_prefix, raw)
+            stage = Stage(release, engine, program, proxy, peer, peer_prefix, raw)
             await stage.raw.close()
             await stage.connect_raw()
             for each in checks_for(release):
@@ -135,6 +138,7 @@ async def run_release(release: Release, installed: dict[str, Installed], folder:
             report.evidence = quoted(engine, (program, peer), frames)
         for started in (program, peer):
             await started.stop()
+        await proxy.stop()
         await close_engine(engine, report)
         report.seconds = time.monotonic() - began
     return report

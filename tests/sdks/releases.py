@@ -64,21 +64,21 @@ MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED)
 LATE = (CHANNELS, REMOVAL, TRIGGER_LIST)
 
 RELEASES = [
-    release("npm:0.2.1", 0, REMOVAL, ANNOUNCED, LARGE),
-    release("npm:0.9.0", 0, *MIDDLE, TRIGGER_LIST, LARGE),
-    release("npm:0.11.6", 0, *LATE, LARGE),
-    release("npm:0.22.1", 0, *LATE, TOLD, RESULTS, LARGE),
-    release("pypi:0.2.0", 0, ANNOUNCED, SMALL),
-    release("pypi:0.4.1", 0, *MIDDLE, SMALL, extra="otel"),
-    release("pypi:0.8.3", 0, *MIDDLE, SMALL, extra="otel"),
-    release("pypi:0.10.0", 0, *MIDDLE, TRIGGER_LIST, SMALL, extra="otel"),
-    release("pypi:0.11.6", 0, *LATE, SMALL),
-    release("pypi:0.22.1", 0, *LATE, TOLD, RESULTS, SMALL),
-    release("pypi:0.25.0", 0, *LATE, TOLD, RESULTS, LARGE),
-    release("crates:0.2.1", 0, ANNOUNCED, TRIGGER_LIST, LARGE, soak=True),
-    release("crates:0.8.3", 0, *MIDDLE, TRIGGER_LIST, LARGE),
-    release("crates:0.11.6", 0, *LATE, LARGE, soak=True),
-    release("crates:0.22.1", 0, *LATE, TOLD, RESULTS, LARGE),
+    release("npm:0.2.1", 36, REMOVAL, ANNOUNCED, LARGE),
+    release("npm:0.9.0", 40, *MIDDLE, TRIGGER_LIST, LARGE),
+    release("npm:0.11.6", 39, *LATE, LARGE),
+    release("npm:0.22.1", 41, *LATE, TOLD, RESULTS, LARGE),
+    release("pypi:0.2.0", 35, ANNOUNCED, SMALL),
+    release("pypi:0.4.1", 39, *MIDDLE, SMALL, extra="otel"),
+    release("pypi:0.8.3", 39, *MIDDLE, SMALL, extra="otel"),
+    release("pypi:0.10.0", 40, *MIDDLE, TRIGGER_LIST, SMALL, extra="otel"),
+    release("pypi:0.11.6", 39, *LATE, SMALL),
+    release("pypi:0.22.1", 41, *LATE, TOLD, RESULTS, SMALL),
+    release("pypi:0.25.0", 41, *LATE, TOLD, RESULTS, LARGE),
+    release("crates:0.2.1", 36, ANNOUNCED, TRIGGER_LIST, LARGE, soak=True),
+    release("crates:0.8.3", 40, *MIDDLE, TRIGGER_LIST, LARGE),
+    release("crates:0.11.6", 39, *LATE, LARGE, soak=True),
+    release("crates:0.22.1", 41, *LATE, TOLD, RESULTS, LARGE),
 ]
 
 BY_NAME = {each.name: each for each in RELEASES}

@@ -19,11 +19,13 @@ from tests.sdks import releases as r
 from tests.sdks import web
 from tests.sdks.engine import Engine
 from tests.sdks.program import Program
+from tests.sdks.proxy import Proxy
 from tests.sdks.raw import Answer, RawWorker
 from tests.sdks.releases import Release
 
 SETTLE_LIMIT_S = 8.0
 RECONNECT_LIMIT_S = 20.0
+PROMPT_S = 1.5
 CONTENT_BYTES = 200_000
 LARGE_BYTES = 3_000_000
 BROKEN = "broken on purpose"
@@ -44,6 +46,7 @@ class Stage:
     release: Release
     engine: Engine
     program: Program
+    proxy: Proxy
     peer: Program
     peer_prefix: str
     raw: RawWorker
@@ -465,7 +468,36 @@ async def no_ghosts(stage: Stage) -> None:
     await eventually(exact, "three workers are listed", 12.0)
 
 
-# The engine goes and comes back.
+# The line is cut, then the engine goes and comes back.
+
+
+@check("a cut connection: it is back while the engine still believes in the old one")
+async def cut(stage: Stage) -> None:
+    assert stage.proxy.cut() >= 1
+
+    async def answers_at_once() -> bool:
+        # Five in a row: none of them may go to the connection that is dead.
+        for n in range(5):
+            answer = await stage.raw.ask(stage.id("echo"), {"n": n}, PROMPT_S)
+            if answer.code is not None or without_caller(answer.result) != {"n": n}:
+                return False
+        return True
+
+    await eventually(answers_at_once, "the program answers again", RECONNECT_LIMIT_S)
+
+
+@check("the end of the old connection takes nothing away")
+async def old_line_ends(stage: Stage) -> None:
+    stage.proxy.release()
+
+    async def alone() -> bool:
+        return [row["name"] for row in await stage.rows()].count(stage.prefix) == 1
+
+    await eventually(alone, "one worker of that name is left")
+    same(await stage.call("add", {"a": 1, "b": 2}), {"sum": 3})
+    same(await stage.routes(), expected_routes(stage.release))
+    reply = await stage.http("POST", "add", json_body={"a": 5, "b": 3})
+    same((reply.status, reply.json), (200, {"sum": 8}))
 
 
 @check("the engine stops with code 0 and starts again on the same ports")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
+from twisted.logger import Logger
 
 from iii.modules.http.fields import CONTENT_TYPE, JSON_TYPE, Pair, pair_of
 
@@ -43,6 +44,8 @@ class Answer(NamedTuple):
     body: bytes
     complaint: str | None = None
 
+
+log = Logger()
 
 _envelope = msgspec.json.Decoder(Envelope)
 _buffer = msgspec.json.Decoder(NodeBuffer)
@@ -130,12 +133,48 @@ def _text(value: Any, *, alone: bool) -> str | None:
     return None
 
 
-def stream_headers(headers: Any, known: dict[str, Pair]) -> None:
-    """Merge the ``set_headers`` of a response channel into ``known``."""
-    if not isinstance(headers, dict):
-        return
-    for name, value in headers.items():
-        if isinstance(value, str):
-            pair = pair_of(name, value)
+class StreamHead:
+    """The head of a streamed answer, as the function's text frames tell it."""
+
+    __slots__ = ("_headers", "status")
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self._headers: dict[str, Pair] = {}
+
+    def told(self, frame: bytes) -> None:
+        """Take a text frame; what is no control message is ignored."""
+        try:
+            said = _any.decode(frame)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            log.debug("a text frame that is no control message was ignored")
+            return
+        if not isinstance(said, dict):
+            return
+        match said.get("type"):
+            case "set_status":
+                status = said.get("status_code")
+                # 1xx is no final status; 101 would even change the protocol.
+                if type(status) is int and 200 <= status <= 599:
+                    self.status = status
+            case "set_headers":
+                self._set(said.get("headers"))
+
+    def _set(self, headers: Any) -> None:
+        if not isinstance(headers, dict):
+            return
+        for name, value in headers.items():
+            pair = pair_of(name, value) if isinstance(value, str) else None
             if pair is not None:
-                known[name.lower()] = pair
+                self._headers[name.lower()] = pair
+
+    @property
+    def length(self) -> int | None:
+        """The announced ``content-length``."""
+        _, value = self._headers.get("content-length", (b"", b""))
+        return int(value) if value.isdigit() and len(value) < 19 else None
+
+    @property
+    def headers(self) -> list[Pair]:
+        """All others."""
+        return [pair for pair in self._headers.values() if pair[0] != b"content-length"]

@@ -37,6 +37,10 @@ class Source(Protocol):
         """The last byte of the body is here."""
         ...
 
+    def body_unwanted(self) -> None:
+        """The rest is thrown away."""
+        ...
+
 
 class Incoming:
     """One request body.
@@ -135,6 +139,7 @@ class Incoming:
         self._sink = None
         self._collected = None
         self._source.hold_body(False)
+        self._source.body_unwanted()
 
     def broken(self) -> None:
         """The connection ended, or the client broke the coding."""

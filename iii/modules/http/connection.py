@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 PIPELINE_BYTES = 64 * 1024
 #: An unread body larger than this isn't worth keeping the connection for.
 DRAIN_BYTES = 1024 * 1024
+#: So much of an unwanted body is read after the last answer, so that it arrives.
+MAX_LINGER_BYTES = 64 * 1024 * 1024
 #: Header lines longer than this aren't kept for comparison.
 KEPT_BLOCK_BYTES = 4096
 
@@ -75,6 +77,8 @@ class HttpConnection(Protocol):
         self._finished = False
         self._streaming = False
         self._producing = False
+        self._drained = 0
+        self._drained_before = 0
         self.output_full = False
 
     def connectionMade(self) -> None:
@@ -108,6 +112,7 @@ class HttpConnection(Protocol):
         if not turn.open:
             turn.begin()
         if self._finished:
+            self._drained += len(data)
             return
         if self._incoming is not None:
             data = self._receive_body(self._incoming, data)
@@ -240,8 +245,14 @@ class HttpConnection(Protocol):
         self._incoming = None
         self.server.unwatch_body(self)
         self._hold(_READ_BODY, False)
-        if self._answered:
+        if self._answered and not self._finished:
             self._next()
+
+    def body_unwanted(self) -> None:
+        """Source: what still comes is thrown away; too much of it ends the connection."""
+        incoming = self._incoming
+        if self._answered and incoming is not None and _is_long(incoming):
+            self._close()
 
     def _hold(self, reason: int, on: bool) -> None:
         before = self._held_reads
@@ -341,8 +352,7 @@ class HttpConnection(Protocol):
         incoming = exchange.incoming
         if incoming is None or incoming.complete or incoming.streaming:
             return
-        left = incoming.left
-        if exchange.continue_due or left is None or left > DRAIN_BYTES:
+        if exchange.continue_due or _is_long(incoming):
             exchange.close = True
         incoming.discard()
 
@@ -420,8 +430,11 @@ class HttpConnection(Protocol):
 
     def linger_over(self) -> None:
         """The client had time to read the last answer."""
-        if self._unsent:
-            self.server.lingering.add(self)  # ``stalls`` has the last word
+        still_sending = self._drained > self._drained_before
+        self._drained_before = self._drained
+        # ``stalls`` has the last word about answers that are not read.
+        if self._unsent or (still_sending and self._drained < MAX_LINGER_BYTES):
+            self.server.lingering.add(self)
         else:
             self.cut()
 
@@ -445,3 +458,8 @@ class HttpConnection(Protocol):
         self._finished = True
         transport: Any = self.transport
         transport.abortConnection()
+
+
+def _is_long(incoming: Incoming) -> bool:
+    """Whether what is left of a body isn't worth reading for the connection's sake."""
+    return incoming.left is None or incoming.left > DRAIN_BYTES

@@ -86,7 +86,6 @@ class HeaderBlock:
     """The header lines of a request and what they say about the message's frame.
 
     :ivar length: bytes of body announced, 0 without one
-    :ivar problem: why no HTTP/1.1 request may have these lines
     """
 
     __slots__ = (

@@ -45,7 +45,6 @@ def opening(pattern: str, method: str) -> bytes:
     )
 
 
-#: For requests no route matched.
 def opening_unmatched(path: str, method: str) -> bytes:
     """The same for ``not_found_function``: the actual path, a trigger without route."""
     return b'{"path":%b,"method":%b,"trigger":{"type":"http"},"path_params":' % (

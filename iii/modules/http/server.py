@@ -14,7 +14,7 @@ from iii.engine.turn import Turn
 from iii.modules.http.connection import HttpConnection
 from iii.modules.http.exchange import Exchange
 from iii.modules.http.fast import STATUS_LINES
-from iii.modules.http.fields import JSON_TYPE, Fields
+from iii.modules.http.fields import Fields
 
 #: From the first byte (or the connect) to the end of the request head.
 HEAD_LIMIT_S = 10.0
@@ -46,7 +46,7 @@ class HttpServer(Factory):
         serve: Callable[[Exchange], None],
         *,
         error: Callable[[str, str], dict[str, Any]],
-        error_fields: Fields = Fields((JSON_TYPE,)),  # noqa: B008 - immutable
+        error_fields: Fields,
     ) -> None:
         self._clock = clock
         self.turn = turn

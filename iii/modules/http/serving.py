@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -26,7 +25,7 @@ from iii.engine.ids import uuid4_text
 from iii.engine.invocations import Call, ErrorBody
 from iii.errors import Code, InvocationError
 from iii.modules.http import asking, json_body, request
-from iii.modules.http.answer import Answer, answer_of, stream_headers
+from iii.modules.http.answer import Answer, StreamHead, answer_of
 from iii.modules.http.entry import Entry
 from iii.modules.http.exchange import Exchange
 from iii.modules.http.fields import Pair
@@ -68,8 +67,7 @@ class Serving:
     _upload: Upload | None = None
     # The answer's head as the response channel told it.
     _answer_started = False
-    _status: int | None = None
-    _told_headers: dict[str, Pair] | None = None
+    _head: StreamHead | None = None
     _request_id: str | None = None
 
     def __init__(
@@ -256,7 +254,9 @@ class Serving:
         """Reader: a frame of the function's own stream."""
         if text:
             if not self._answer_started:
-                self._control(payload)
+                if self._head is None:
+                    self._head = StreamHead()
+                self._head.told(payload)
             return True
         if not self._answer_started:
             if self._released:
@@ -287,39 +287,16 @@ class Serving:
             # The function may still answer with its result.
             self.response = None
 
-    def _control(self, payload: bytes) -> None:
-        try:
-            said = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            log.debug("a text frame that is no control message was ignored")
-            return
-        if not isinstance(said, dict):
-            return
-        match said.get("type"):
-            case "set_status":
-                status = said.get("status_code")
-                # 1xx is no final status; 101 would even change the protocol.
-                if type(status) is int and 200 <= status <= 599:
-                    self._status = status
-            case "set_headers":
-                if self._told_headers is None:
-                    self._told_headers = {}
-                stream_headers(said.get("headers"), self._told_headers)
-
     def _start_stream(self) -> None:
         """The head of a streamed answer is decided."""
         self._answer_started = True
-        headers = list((self._told_headers or {}).values())
-        length = None
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value) if value.isdigit() and len(value) < 19 else None
-        own = [pair for pair in headers if pair[0] != b"content-length"]
-        status = self._status or self.default_status
-        fields = self.service.cors.merge(self._with_id(own), self.exchange.headers.origin)
+        head = self._head or StreamHead()
+        status = head.status or self.default_status
+        own = self._with_id(head.headers)
+        fields = self.service.cors.merge(own, self.exchange.headers.origin)
         call, self._call = self._call, None
         self._release(keep_response=True)
-        self.exchange.start(status, fields, length, self._drained)
+        self.exchange.start(status, fields, head.length, self._drained)
         if call is not None:
             self.service.api.abandon(call)
 

@@ -36,6 +36,8 @@ export async function open(address, workerName) {
   const positional = core.registerWorker === undefined
   const helpers = await optional('iii-sdk/helpers')
   const { http } = core.http ? core : await optional('@iii-dev/helpers/http')
+  const { Logger } = core.Logger ? core : await optional('@iii-dev/helpers/observability')
+  const logger = new Logger()
   const call = positional
     ? (id, data) => client.trigger(id, data)
     : (function_id, payload) => client.trigger({ function_id, payload })
@@ -53,6 +55,7 @@ export async function open(address, workerName) {
     channel: () => (helpers.createChannel ? helpers.createChannel(client) : client.createChannel()),
     onFunctions: (callback) => client.onFunctionsAvailable?.(callback),
     http,
+    log: (message) => logger.info(message, { from: workerName }),
     shutdown: () => client.shutdown(),
     lists: () => (client.listFunctions ? ownLists(client) : calledLists(call)),
   }

@@ -43,7 +43,10 @@ const handlers = {
   fail: async () => {
     throw new Error('broken on purpose')
   },
-  note: async (data) => ({ noted: notes.push(data.n) }),
+  note: async (data) => {
+    sdk.log(`noted ${data.n}`)
+    return { noted: notes.push(data.n) }
+  },
   recorded: async () => ({ notes }),
   relay: async (data) => {
     try {

@@ -20,6 +20,8 @@ import iii
 RESPONSES = ("iii:ApiResponse", "iii_helpers.http:HttpResponse")
 HTTP_DECORATORS = ("iii:http", "iii_helpers.http:http")
 HANDLER_BASES = ("iii.triggers:TriggerHandler",)
+LOGGERS = ("iii:Logger", "iii_helpers.observability:Logger")
+CONTEXTS = ("iii:get_context",)
 CREATE_CHANNEL = ("iii.helpers:create_channel_async",)
 LISTS = {
     "functions": ("engine::functions::list", "functions", "function_id"),
@@ -60,6 +62,16 @@ class Sdk:
 
     def on_functions_available(self, callback: Any) -> None:
         self.client.on_functions_available(callback)
+
+    def log(self, message: str) -> None:
+        """Log with the SDK's own logger, which sends it through the telemetry connection.
+
+        Until 0.8 a handler has a context whose logger knows the function; in 0.2.0 that
+        logger calls ``engine::log::info``.
+        """
+        context = find(CONTEXTS)
+        logger = context().logger if context is not None else find(LOGGERS)()
+        logger.info(message, {"from": self.prefix})
 
     def response(self, status: int, body: Any, headers: dict[str, str]) -> Any:
         """The release's own typed response; it serialises as ``statusCode`` or ``status_code``."""

@@ -97,6 +97,7 @@ class Worker:
 
     async def note(self, data: Any) -> Any:
         self.notes.append(data["n"])
+        self.sdk.log(f"noted {data['n']}")
         return {"noted": len(self.notes)}
 
     async def recorded(self, data: Any) -> Any:

@@ -181,6 +181,7 @@ fn register(program: &Program) {
 
 #[tokio::main]
 async fn main() {
+    tracing_subscriber::fmt().init();
     let arguments: Vec<String> = std::env::args().collect();
     let (address, prefix) = (arguments[1].clone(), arguments[2].clone());
     let sdk = Sdk::open(&address, &prefix).await;
