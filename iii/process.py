@@ -208,6 +208,8 @@ class EngineProcess(Service):
     def _failed(self, failure: Failure) -> None:
         error = failure.value
         assert error is not None
+        if not self.running:
+            return  # stopped while it started: nothing failed
         self.failure, self.exit_code = error, 1
         if not isinstance(error, IIIError):
             log.failure("the engine could not be started", failure)

@@ -158,7 +158,8 @@ class EngineService(MultiService):
                     await self._start_module(entry)
             self._listen()
         except BaseException:
-            await self._undo()
+            if self._stopped is None:
+                await self._undo()
             raise
         return self.ready
 
@@ -195,7 +196,8 @@ class EngineService(MultiService):
             raise StartError(
                 Code.CONFIG_ERROR,
                 f"this release can't enforce {', '.join(asked)} on the worker port and does not "
-                "start with an open one: remove it and keep the port on 127.0.0.1 or behind a proxy",
+                "start with an open one: remove it, and keep the port on 127.0.0.1 or behind a "
+                "proxy",
             )
 
     def _configure_log(self) -> None:
@@ -218,6 +220,8 @@ class EngineService(MultiService):
         # A child before it has started: one that fails half-way must be stopped too.
         service.setServiceParent(self)  # type: ignore[no-untyped-call]
         await service.start()
+        if self._stopped is not None:
+            raise StartError(Code.SHUTTING_DOWN, "the engine was stopped while it started")
 
     def _listen(self) -> None:
         for wanted in self.configuration.worker_listeners:

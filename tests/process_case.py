@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,3 +128,11 @@ class ProcessCase(TestCase):
         if not line:
             self.fail(f"no ready line; exit code {child.wait()}:\n{child.output}")
         return child
+
+
+def taken_port(case: TestCase) -> int:
+    """A port that somebody else listens on until the test ends."""
+    holder = socket.create_server(("127.0.0.1", 0))
+    case.addCleanup(holder.close)
+    port: int = holder.getsockname()[1]
+    return port

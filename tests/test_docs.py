@@ -14,7 +14,8 @@ commands needs to say to this test stands in an HTML comment above it:
 ``<!-- file: NAME -->``
     (any language) is not run but saved, for the blocks after it
 
-A page with commands that starts nothing itself is followed beside a running demo.
+Examples of HTTP calls must answer 2xx, unless the block below shows, as JSON, the error
+that they get.  A page with commands that starts nothing itself is followed beside a running demo.
 The ports are the ones the pages name: when somebody has them, the pages are skipped,
 and in CI that is a failure.
 """
@@ -34,6 +35,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from unittest import SkipTest, TestCase
 
@@ -63,12 +65,14 @@ class Block:
     """One fenced block of a page.
 
     :ivar note: the comment above it, split at the first colon
+    :ivar gets_error: whether the next block shows the error it gets
     """
 
     line: int
     language: str
     text: str
     note: tuple[str, str]
+    gets_error: bool = False
 
     @property
     def runnable(self) -> bool:
@@ -77,10 +81,17 @@ class Block:
 
 def blocks_of(text: str) -> Iterator[Block]:
     """The fenced blocks of a page, in order."""
-    for match in _BLOCK.finditer(text):
+    matches = list(_BLOCK.finditer(text))
+    for match, following in zip_longest(matches, matches[1:]):
         word, _, rest = (match["note"] or "").partition(":")
         line = text.count("\n", 0, match.start("text"))
-        yield Block(line, match["language"], match["text"], (word.strip(), rest.strip()))
+        gets_error = (
+            following is not None
+            and following["language"] == "json"
+            and '"error"' in following["text"]
+        )
+        note = (word.strip(), rest.strip())
+        yield Block(line, match["language"], match["text"], note, gets_error)
 
 
 class Follower:
@@ -103,15 +114,19 @@ class Follower:
             if not item.name.startswith(".installed"):
                 (environment / item.name).symlink_to(item)
         (environment / ".installed-dev").touch()
-        # Examples of HTTP calls answer 2xx, and a worker that has just been started may
-        # need a moment to be there.
+        # A worker that has just been started may need a moment to be there.
         (folder / ".curlrc").write_text(
-            "silent\nshow-error\nfail\nretry = 20\nretry-delay = 1\nretry-all-errors\n"
+            "silent\nshow-error\nfail\nretry = 10\nretry-delay = 1\nretry-all-errors\n"
         )
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, *, strict: bool = True) -> dict[str, str]:
+        """The environment of the commands.
+
+        :param strict: HTTP errors are errors
+        """
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return environment(PATH=path, CURL_HOME=str(self.folder), PYTHONUNBUFFERED="1")
+        curl = str(self.folder if strict else self.folder / ".venv")
+        return environment(PATH=path, CURL_HOME=curl, PYTHONUNBUFFERED="1")
 
     def follow(self, block: Block) -> str | None:
         """Do what a block says; what went wrong, or None."""
@@ -127,7 +142,7 @@ class Follower:
             done = subprocess.run(
                 ("bash", "-euo", "pipefail", "-c", block.text),
                 cwd=self.folder,
-                env=self.environment(),
+                env=self.environment(strict=not block.gets_error),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -255,14 +270,16 @@ class Blocks(TestCase):
         text = (
             "# Page\n\n<!-- not run: no network here -->\n```bash\npip x\n```\n\n"
             "```python\n1\n```\n<!-- serves until: ready now -->\n\n```sh\nmake run\n```\n"
+            '```json\n{"error":{}}\n```\n'
         )
-        found = [(b.line, b.language, b.note, b.runnable) for b in blocks_of(text)]
+        found = [(b.line, b.language, b.note, b.runnable, b.gets_error) for b in blocks_of(text)]
         self.assertEqual(
             found,
             [
-                (4, "bash", ("not run", "no network here"), False),
-                (8, "python", ("", ""), False),
-                (13, "sh", ("serves until", "ready now"), True),
+                (4, "bash", ("not run", "no network here"), False, False),
+                (8, "python", ("", ""), False, False),
+                (13, "sh", ("serves until", "ready now"), True, True),
+                (16, "json", ("", ""), False, False),
             ],
         )
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from unittest import TestCase
 
 import msgspec
 
 from iii.engine import corefunctions
 from iii.engine.channels import DEFAULT_SIZE, MAX_SIZE, UNTAKEN_TTL_S
+from iii.engine.module import ModuleApi
 from iii.errors import Code
 from iii.wire import connection, frames, link, listener, outbox, session
 from iii.wire.messages import CATALOGUE, Message
-from tests.engine.cases import CoreCase
+from tests.engine.cases import CoreCase, value
 
 ROOT = Path(__file__).parent.parent
 MIB = 1024 * 1024
@@ -34,7 +37,7 @@ def sections(text: str, level: int) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in re.split(rf"^{mark} ", text, flags=re.MULTILINE)[1:]:
         heading, _, body = part.partition("\n")
-        found[heading.strip().strip("`")] = re.split(r"^#{1,%d} " % level, body, flags=re.M)[0]
+        found[heading.strip().strip("`")] = re.split(f"^#{{1,{level}}} ", body, flags=re.M)[0]
     return found
 
 
@@ -134,10 +137,11 @@ class Discovery(CoreCase):
         self.assertEqual(sorted(told), sorted(type.id for type in self.engine.triggers.types()))
 
 
-class Architecture(TestCase):
-    """docs/architecture.md names what exists."""
+class Architecture(CoreCase):
+    """docs/architecture.md names what exists, and its module runs."""
 
     def setUp(self) -> None:
+        super().setUp()
         self.page = page("architecture.md")
 
     def test_every_file_exists(self) -> None:
@@ -152,55 +156,45 @@ class Architecture(TestCase):
         for folder in ("engine", "wire"):
             for path in (ROOT / "iii" / folder).glob("*.py"):
                 if path.name != "__init__.py":
-                    self.assertIn(path.name, self.page)
+                    self.assertIn(f"`{path.name}`", self.page)
 
     def test_every_function_exists(self) -> None:
-        """``module.Class.method`` in the way of a call."""
+        """``module.Class.method`` on the way of a call."""
         names = re.findall(r"`(iii(?:\.\w+)+)`", self.page)
         self.assertGreater(len(names), 10)
         for name in names:
             self.assertTrue(resolves(name), name)
 
-    def test_the_sample_module_runs(self) -> None:
-        """The code of the page, configured, started and called."""
+    def sample(self) -> ModuleType:
+        """The code of the page as an imported module."""
         (code,) = re.findall(r"^```python\n(.*?)^```", self.page, re.MULTILINE | re.DOTALL)
-        namespace: dict[str, object] = {"__name__": "sample"}
-        exec(compile(code, "docs/architecture.md", "exec"), namespace)
-        SampleModule(namespace).run(self)
+        sample = ModuleType("sample_of_the_architecture_page")
+        # msgspec looks annotations up in the module.
+        sys.modules[sample.__name__] = sample
+        self.addCleanup(sys.modules.pop, sample.__name__)
+        exec(compile(code, "docs/architecture.md", "exec"), vars(sample))
+        return sample
 
-
-class SampleModule(CoreCase):
-    """Runs the module of docs/architecture.md on an engine."""
-
-    def __init__(self, namespace: dict[str, object]) -> None:
-        super().__init__()
-        self.namespace = namespace
-
-    def run(self, case: TestCase) -> None:  # type: ignore[override]
-        """Start, fire, call, stop."""
-        from iii.engine.module import ModuleApi
-        from tests.engine.cases import value
-
-        self.setUp()
-        module_class: type = self.namespace["TickModule"]  # type: ignore[assignment]
-        settings = msgspec.convert({"every_s": 2.0}, module_class.config)  # type: ignore[attr-defined]
-        module = module_class(settings)
-        module.start(ModuleApi(self.engine, module_class.name))  # type: ignore[attr-defined]
+    def test_the_sample_module_runs(self) -> None:
+        """Started with its settings, fired, called, refused, stopped."""
+        class_ = self.sample().TickModule
+        module = class_(msgspec.convert({"every_s": 2.0}, class_.config))
+        module.start(ModuleApi(self.engine, class_.name))
         worker = self.worker("f")
         self.bound(worker, "tick", "f", {"label": "x"})
         self.ticks.advance(2.0)
         (call,) = self.link(worker).calls
-        case.assertEqual(value(call.data), {"label": "x", "n": 1})
+        self.assertEqual(value(call.data), {"label": "x", "n": 1})
         self.engine.invocations.finish(worker, call.id, None, None)
         answer = self.engine.invoke("tick::count")
-        case.assertEqual(value(self.successResultOf(answer)), {"ticks": 1})
+        self.assertEqual(value(self.successResultOf(answer)), {"ticks": 1})
         _, refused = self.bind(worker, "tick", "f", {"label": 5})
         self.failureResultOf(refused)
+        self.engine.worker_gone(worker)
+        self.bound(self.worker(), "tick", "nobody")
+        self.ticks.advance(2.0)
         module.stop()
-        case.assertEqual(self.ticks.getDelayedCalls(), [])
-
-    def runTest(self) -> None:
-        """Not a case of its own."""
+        self.assertEqual(self.ticks.getDelayedCalls(), [])
 
 
 def resolves(name: str) -> bool:

@@ -274,6 +274,40 @@ class Stop(ServiceCase):
         await worker.socket.ended()
 
 
+class StopWhileStarting(ServiceCase):
+    """08 §4: a signal may come before the start is over."""
+
+    async def test_a_stop_during_the_start_stops_what_started(self) -> None:
+        """08 §4: the start ends, nothing stays open, nothing is stopped twice."""
+        opened: Deferred[None] = Deferred()
+
+        class Slow(self.register["test::Demo"]):  # type: ignore[misc, name-defined]
+            async def start(self, engine: ModuleApi) -> None:
+                super().start(engine)
+                await opened
+
+        configuration = from_mapping(
+            {"port": 0, "modules": [demo("a"), {"class": "test::Slow"}, demo("b")]},
+            environ={},
+            catalogue=self.catalogue(Slow),
+        )
+        service = EngineService(reactor, configuration, environ={})
+        starting = Deferred.fromCoroutine(service.start())
+        await service.stopService()
+        opened.callback(None)
+        with self.assertRaises(StartError):
+            await starting
+        self.assertEqual(service.listeners, [])
+        self.assertEqual(self.diary[-2:], ["stop demo", "stop a"])
+        self.assertNotIn("create b", self.diary)
+
+    def catalogue(self, slow: type[Module]) -> Catalogue:
+        catalogue = Catalogue()
+        catalogue.register_module("test::Demo", self.register["test::Demo"])
+        catalogue.register_module("test::Slow", slow)
+        return catalogue
+
+
 class FakeAdapter:
     """A back end of a third party."""
 

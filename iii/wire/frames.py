@@ -21,6 +21,7 @@ from __future__ import annotations
 import codecs
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
+from twisted.logger import Logger
 from websockets.speedups import apply_mask
 
 MIB = 1024 * 1024
@@ -29,14 +30,16 @@ MAX_MESSAGE_BYTES = 64 * MIB
 
 _TEXT = 0x81
 _BINARY = 0x82
+_CLOSE = 0x88
 
 _utf8 = codecs.getincrementaldecoder("utf-8")
+_SURROGATE = b"\xed\xa0"
 
 
 class _Unfinished:
     """A frame whose header is here and whose payload is still coming."""
 
-    __slots__ = ("_decode", "_header", "_mask", "_missing", "is_binary", "payload")
+    __slots__ = ("_decoder", "_header", "_mask", "_missing", "is_binary", "payload")
 
     def __init__(self, is_binary: bool, header: bytes, length: int) -> None:
         self.is_binary = is_binary
@@ -44,7 +47,7 @@ class _Unfinished:
         self._header = header
         self._mask = header[-4:]
         self._missing = length
-        self._decode = None if is_binary else _utf8().decode
+        self._decoder = None if is_binary else _utf8()
 
     def take(self, data: bytes) -> None:
         """Unmask what belongs to this frame.
@@ -58,8 +61,12 @@ class _Unfinished:
         self._missing -= taken
         turn = taken & 3
         self._mask = self._mask[turn:] + self._mask[:turn]
-        if self._decode is not None:
-            self._decode(part, self.complete)
+        decoder = self._decoder
+        if decoder is not None:
+            decoder.decode(part, self.complete)
+            if _SURROGATE <= decoder.getstate()[0] < b"\xee":
+                # Half a surrogate: Python waits for the third byte to refuse it.
+                decoder.decode(b"", True)
 
     @property
     def complete(self) -> bool:
@@ -71,11 +78,31 @@ class _Unfinished:
         return self._header + apply_mask(self.payload, self._header[-4:])
 
 
+class _LibraryLog:
+    """Autobahn's own lines, all for debugging.
+
+    It warns about every connection that ends without a goodbye, and twice about a
+    protocol error.  What is worth a line is said once, by who knows whose it is.
+    """
+
+    def __init__(self) -> None:
+        log = Logger(namespace="autobahn.websocket")
+        self.warn = self.info = log.debug
+        self.error, self.failure = log.error, log.failure
+
+    def debug(self, *args: object, **fields: object) -> None:
+        """Per chunk and per frame: never."""
+
+    trace = debug
+
+
 class FastFrames(WebSocketServerProtocol):
     """A server protocol that calls ``frame_received`` for every message.
 
     Fragmented messages arrive there too, through Autobahn's ``onMessage``.
     """
+
+    log = _LibraryLog()
 
     # Class attributes until needed: most connections are idle most of the time.
     _head = b""
@@ -100,6 +127,10 @@ class FastFrames(WebSocketServerProtocol):
             or self.current_frame is not None
             or self.inside_message
         ):
+            if self._head:
+                # Half a frame head came before we began to close.
+                data = self._head + data
+                self._head = b""
             self._generic(data)
             return
         elif self._head:
@@ -115,8 +146,18 @@ class FastFrames(WebSocketServerProtocol):
             kind = data[at]
             length = data[at + 1] - 128
             if (kind != _TEXT and kind != _BINARY) or length < 0:
-                self._generic(data[at:])
-                return
+                stop = at + 6 + length
+                if kind < _CLOSE or not 0 <= length < 126 or stop > end:
+                    self._generic(data[at:])
+                    return
+                # A whole control frame: what is behind it stays on the fast path.
+                self._generic(data[at:stop])
+                if self.state != self.STATE_OPEN:
+                    if stop < end:
+                        self._generic(data[stop:])
+                    return
+                at = stop
+                continue
             start = at + 6
             if length == 126:
                 start = at + 8

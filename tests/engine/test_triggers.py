@@ -340,9 +340,11 @@ class WorkerTypes(CoreCase):
         """The newest gets them all; the older one gets them back."""
         registration = self.bound(self.user, "tt")
         newer = self.worker()
+        self.told()
         self.provide(newer, "tt")
         self.assertEqual(self.link(newer).told, [("add", registration.id, {})])
-        self.told()
+        # Both would fire otherwise.
+        self.assertEqual(self.told(), [("remove", registration.id, {})])
         self.engine.worker_gone(newer)
         self.assertEqual(self.told()[-1], ("add", registration.id, {}))
         self.assertEqual(self.listed(), {registration.id})
@@ -425,3 +427,36 @@ class Ownerless(CoreCase):
         self.assertEqual(self.listed(), {first.id, second.id})
         self.engine.triggers.unregister(first.id, None)
         self.assertEqual(self.listed(), {second.id})
+
+
+class TwoModules(CoreCase):
+    """Decision 11: the same module twice, such as two HTTP listeners: both serve."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.first, self.second = self.module_type("http"), self.module_type("http")
+
+    def test_both_get_every_binding(self) -> None:
+        """And both lose it."""
+        registration = self.bound(self.worker(), "http")
+        self.assertEqual((len(self.first.active), len(self.second.active)), (1, 1))
+        assert registration.owner is not None
+        self.engine.worker_gone(registration.owner)
+        self.assertEqual((self.first.active, self.second.active), ([], []))
+
+    def test_refused_by_one_is_refused(self) -> None:
+        """At once or later; the other one does not keep it."""
+        later: Deferred[None] = Deferred()
+        for provider in (self.first, self.second):
+            for answer in (NO, later):
+                provider.answer = answer
+                _, done = self.bind(self.worker(), "http")
+                if answer is later:
+                    later.errback(NO)
+                    later = Deferred()
+                self.failureResultOf(done, IIIError)
+                provider.answer = None
+                self.assertEqual(self.listed(), set())
+                other = self.second if provider is self.first else self.first
+                self.assertEqual(other.active, [])
+                provider.active.clear()

@@ -89,6 +89,8 @@ class Heads(RawCase):
             b"G(T /x HTTP/1.1\r\nHost: a\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
             b"\n\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\r\n" * 3 + OK,
+            b"\r\n" * 30_000,
         ):
             await self.refused(head)
 
@@ -157,6 +159,7 @@ class Heads(RawCase):
         for head in (
             OK,
             b"\r\n" + OK,
+            b"\r\n\r\n" + OK,
             b"GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n",
             b"GET HTTP://a:80/x?q HTTP/1.1\r\nHost: a:80\r\n\r\n",
             b"GET /x HTTP/1.1\r\nHost:a\r\n\r\n",

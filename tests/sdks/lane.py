@@ -15,7 +15,8 @@ from tests.sdks.program import Program
 from tests.sdks.proxy import Proxy
 from tests.sdks.raw import RawWorker
 from tests.sdks.releases import Release, counterpart
-from tests.sdks.scenario import Stage, checks_for
+from tests.sdks.scenario import checks_for
+from tests.sdks.stage import Stage
 
 CASE_LIMIT_S = 75.0
 CHECK_LIMIT_S = 30.0
@@ -72,7 +73,7 @@ def place(error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if Path(code.co_filename).name in ("scenario.py", "quickstarts.py"):
+        if Path(code.co_filename).name in ("scenario.py", "quickstarts.py", "stage.py"):
             lines.append(f"{Path(code.co_filename).name}:{trace.tb_lineno} in {code.co_name}")
         trace = trace.tb_next
     return " > ".join(lines) or "(elsewhere)"
@@ -99,7 +100,7 @@ async def run_release(release: Release, installed: dict[str, Installed], folder:
     peer_prefix = f"peer-{other.prefix}"
     engine = Engine(folder)
     proxy = Proxy(engine.ports.worker)
-    await proxy.start()
+    await proxy.resume()
     own = installed[release.name]
     program = Program(
         release.name,
@@ -138,7 +139,7 @@ async def run_release(release: Release, installed: dict[str, Installed], folder:
             report.evidence = quoted(engine, (program, peer), frames)
         for started in (program, peer):
             await started.stop()
-        await proxy.stop()
+        proxy.stop()
         await close_engine(engine, report)
         report.seconds = time.monotonic() - began
     return report

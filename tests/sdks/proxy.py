@@ -3,6 +3,10 @@
 ``cut`` ends the program's side of every connection and keeps the engine's side open
 and silent, as a vanished network does: the engine still believes in the old worker
 while the new one is already there.  ``release`` ends those, too.
+
+While the engine is away the proxy has to be away as well (``pause``, ``resume``): to
+accept and hang up is not what a stopped engine does, and Python SDKs from 0.9 to 0.21
+never try again after it.
 """
 
 from __future__ import annotations
@@ -18,22 +22,29 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self._upstream_port = port
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._lines: set[Line] = set()
         self._held: list[asyncio.StreamWriter] = []
 
     @property
     def url(self) -> str:
-        assert self._server is not None
-        return f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"ws://127.0.0.1:{self._port}"
 
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def resume(self) -> None:
+        """Listen; always on the same port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    def pause(self) -> None:
+        """Refuse new connections as a stopped engine does."""
+        if self._server is not None:
+            self._server.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             upstream = await asyncio.open_connection("127.0.0.1", self._upstream_port)
         except OSError:
-            # The engine is away: the program sees what it would see without us.
+            # The engine went in between.
             writer.transport.abort()
             return
         line = Line((reader, writer), upstream)
@@ -54,13 +65,11 @@ class Proxy:
             writer.transport.abort()
         self._held.clear()
 
-    async def stop(self) -> None:
+    def stop(self) -> None:
+        self.pause()
         self.release()
         for line in list(self._lines):
             line.end()
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
 
 
 Side = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -21,7 +21,7 @@ from tests.sdks.install import HERE, Installed
 from tests.sdks.lane import Report, close_engine, describe, quoted
 from tests.sdks.program import Program
 from tests.sdks.raw import RawWorker
-from tests.sdks.scenario import eventually, same
+from tests.sdks.stage import eventually, same
 
 TEXTS = HERE / "quickstarts"
 PORTS = Ports(worker=49134, http=3111)

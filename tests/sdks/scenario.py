@@ -1,30 +1,31 @@
 """What every release is put through, as a list of checks.
 
-A check is a coroutine that is given the ``Stage`` and fails with an assertion.  It
-looks from outside: over HTTP, with the raw worker, or with the counterpart, which is
-the same program in the newest SDK of another language.  The checks run in the order
-they stand in; those after ``restarts`` see the second life of the engine.
+They look from outside: over HTTP, with the raw worker, or with the counterpart, which
+is the same program in the newest SDK of another language.  They run in the order they
+stand in; those after ``restarts`` see the second life of the engine.
 
 A check that ``needs`` something runs only for releases that ``can`` do it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.sdks import releases as r
-from tests.sdks import web
-from tests.sdks.engine import Engine
-from tests.sdks.program import Program
-from tests.sdks.proxy import Proxy
-from tests.sdks.raw import Answer, RawWorker
+from tests.sdks.raw import Answer
 from tests.sdks.releases import Release
+from tests.sdks.stage import (
+    CHECKS,
+    RECONNECT_LIMIT_S,
+    SETTLE_LIMIT_S,
+    Check,
+    Stage,
+    check,
+    eventually,
+    same,
+    without_caller,
+)
 
-SETTLE_LIMIT_S = 8.0
-RECONNECT_LIMIT_S = 20.0
 PROMPT_S = 1.5
 CONTENT_BYTES = 200_000
 LARGE_BYTES = 3_000_000
@@ -37,122 +38,6 @@ EVENT_SCHEMA = {
     "required": ["n"],
 }
 """A format Python releases before 0.10 cannot parse."""
-
-
-@dataclass
-class Stage:
-    """Everything a check may look at."""
-
-    release: Release
-    engine: Engine
-    program: Program
-    proxy: Proxy
-    peer: Program
-    peer_prefix: str
-    raw: RawWorker
-    received: list[Any] = field(default_factory=list)
-    """What came to the raw worker's own function."""
-
-    @property
-    def prefix(self) -> str:
-        return self.release.prefix
-
-    @property
-    def probe(self) -> str:
-        """The raw worker's function ids start with this."""
-        return f"probe-{self.prefix}"
-
-    def id(self, name: str) -> str:
-        return f"{self.prefix}::{name}"
-
-    def peer_id(self, name: str) -> str:
-        return f"{self.peer_prefix}::{name}"
-
-    async def call(self, name: str, data: Any = None, limit_s: float = 10.0) -> Any:
-        """Call a function of the program from the raw worker."""
-        return await self.raw.call(self.id(name), {} if data is None else data, limit_s)
-
-    async def peer_call(self, name: str, data: Any) -> Any:
-        return await self.raw.call(self.peer_id(name), data)
-
-    async def http(self, method: str, path: str, **options: Any) -> web.Reply:
-        return await web.request(
-            self.engine.ports.http, method, f"/{self.prefix}/{path}", **options
-        )
-
-    async def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = (await self.raw.call("engine::workers::list", {}))["workers"]
-        return rows
-
-    async def routes(self) -> list[str]:
-        """``METHOD path`` of every http trigger of the program, with repetitions."""
-        answer = await self.raw.call("engine::triggers::list", {})
-        return sorted(
-            f"{row['config'].get('http_method')} {row['config'].get('api_path')}"
-            for row in answer["triggers"]
-            if row["function_id"].startswith(self.prefix + "::") and row["trigger_type"] == "http"
-        )
-
-    async def connect_raw(self) -> None:
-        """Take the raw worker's place, also after a restart."""
-        self.raw = await RawWorker.open(self.engine.url)
-        self.received.clear()
-
-        def take(data: Any) -> Any:
-            self.received.append(data)
-            return {"taken": data}
-
-        await self.raw.register(f"{self.probe}::take", take)
-
-
-async def eventually(
-    attempt: Callable[[], Awaitable[Any]], what: str, limit_s: float = SETTLE_LIMIT_S
-) -> Any:
-    """Poll until ``attempt`` returns something true; its last words otherwise."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + limit_s
-    last: Any = None
-    while clock() < deadline:
-        try:
-            async with asyncio.timeout(max(deadline - clock(), 0.1)):
-                last = await attempt()
-            if last:
-                return last
-        except (AssertionError, OSError, TimeoutError) as error:
-            last = error
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"not within {limit_s:.0f} s: {what}; last: {last!r}")
-
-
-def same(found: Any, expected: Any) -> None:
-    assert found == expected, f"expected {expected!r}, found {found!r}"
-
-
-def without_caller(data: Any) -> Any:
-    """Input without what the engine adds to calls from workers."""
-    return {name: value for name, value in data.items() if name != "_caller_worker_id"}
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    needs: str | None
-    run: Callable[[Stage], Awaitable[None]]
-
-
-CHECKS: list[Check] = []
-
-
-def check(name: str, needs: str | None = None) -> Callable[[Any], Any]:
-    def add(run: Callable[[Stage], Awaitable[None]]) -> Callable[[Stage], Awaitable[None]]:
-        CHECKS.append(Check(name, needs, run))
-        return run
-
-    return add
-
-
-def checks_for(release: Release) -> list[Check]:
-    return [each for each in CHECKS if each.needs is None or each.needs in release.can]
 
 
 # Connected, callable, reachable over HTTP.
@@ -502,8 +387,10 @@ async def old_line_ends(stage: Stage) -> None:
 
 @check("the engine stops with code 0 and starts again on the same ports")
 async def restarts(stage: Stage) -> None:
+    stage.proxy.pause()
     same(await stage.engine.stop(), 0)
     await stage.engine.start()
+    await stage.proxy.resume()
     await stage.connect_raw()
 
 
@@ -569,3 +456,7 @@ async def shuts_down(stage: Stage) -> None:
 
     await eventually(gone, "worker and functions are gone")
     same(await stage.routes(), [])
+
+
+def checks_for(release: Release) -> list[Check]:
+    return [each for each in CHECKS if each.needs is None or each.needs in release.can]

@@ -52,6 +52,10 @@ _METHODS = {
     method.encode(): method
     for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 }
+# With so few clients there is nothing to gather from a reactor iteration, and
+# waiting for its end would only cost time.
+FEW_CONNECTIONS = 4
+
 _READ_BODY = 1
 _READ_PIPELINE = 2
 _READ_OUTPUT = 4
@@ -109,8 +113,14 @@ class HttpConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Twisted: bytes from the client."""
         turn = self._turn
+        if len(self.server.connections) <= FEW_CONNECTIONS:
+            turn.run(self._received, data)
+            return
         if not turn.open:
             turn.begin()
+        self._received(data)
+
+    def _received(self, data: bytes) -> None:
         if self._finished:
             self._drained += len(data)
             return
@@ -145,8 +155,9 @@ class HttpConnection(Protocol):
     def _next_request(self) -> bool:
         """Start the request at the head of the buffer.  False: it isn't complete."""
         data = self._buffer
-        while data[:2] == b"\r\n":
-            data = data[2:]
+        if data[:1] == b"\r":
+            # A few clients end a body with an empty line that isn't part of it.
+            data = data.removeprefix(b"\r\n").removeprefix(b"\r\n")
         end = data.find(b"\r\n\r\n")
         if end < 0 or end > MAX_HEAD_BYTES:
             self._buffer = data

@@ -1,0 +1,362 @@
+"""The benchmark suite's logic: statistics, targets, results, arguments.  Nothing is timed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from unittest import TestCase, mock
+
+from click.testing import CliRunner
+from websockets.speedups import apply_mask
+
+from benchmarks import __main__ as command
+from benchmarks import report
+from benchmarks.processes import BASELINE, ENGINE, BenchmarkError, Program
+from benchmarks.raw import Answers, text_frame
+from benchmarks.revision import checked_out
+from benchmarks.stats import Figure, Rounds, Target, compare, percentile, ratios
+from benchmarks.suites import SUITES, Measure, Plan, Side, Situation, alternate
+
+PLAN = Plan(rounds=3, seconds=1)
+
+
+def rounds(*values: float, cpu: float = 1.0) -> Rounds:
+    return Rounds(list(values), [cpu] * len(values))
+
+
+def figure(*, subject: Rounds, reference: Rounds | None = None, target: Target | None = None):
+    return Figure("GET", "requests/s", target, subject, reference)
+
+
+class Statistics(TestCase):
+    """Ratios are taken round by round."""
+
+    def test_a_percentile_is_a_value_that_was_measured(self) -> None:
+        values = [5.0, 1.0, 4.0, 2.0, 3.0]
+        self.assertEqual([percentile(values, p) for p in (0, 50, 99, 100)], [1, 3, 5, 5])
+
+    def test_no_values_have_no_percentile(self) -> None:
+        with self.assertRaisesRegex(ValueError, "no values"):
+            percentile([], 50)
+
+    def test_rounds_of_different_number_have_no_ratios(self) -> None:
+        with self.assertRaises(ValueError):
+            ratios([1.0, 2.0], [1.0])
+
+    def test_the_median_of_the_ratios_ignores_a_slow_spell_that_hit_both_sides(self) -> None:
+        """The medians of both sides come from different rounds here: 100 / 40 would be 2.5."""
+        shown = figure(subject=rounds(30, 100, 120), reference=rounds(10, 50, 40))
+        self.assertEqual(shown.ratio, 3.0)
+        self.assertEqual(shown.value, 100)
+
+    def test_a_figure_without_reference_has_no_ratio(self) -> None:
+        self.assertIsNone(figure(subject=rounds(1)).ratio)
+
+    def test_rates_are_also_compared_per_second_of_processor_time(self) -> None:
+        shown = figure(subject=rounds(200, cpu=0.5), reference=rounds(100, cpu=1.0))
+        self.assertEqual((shown.ratio, shown.ratio_per_cpu), (2.0, 4.0))
+
+    def test_latencies_are_not(self) -> None:
+        shown = Figure("p50", "ms", None, rounds(1), rounds(2))
+        self.assertIsNone(shown.ratio_per_cpu)
+
+
+class Targets(TestCase):
+    """A target is a bound on the ratio or on the figure itself."""
+
+    def test_at_least_and_at_most_include_the_bound(self) -> None:
+        least, most = Target(3, "at least", "ratio"), Target(3, "at most", "ratio")
+        self.assertEqual([least.met(x) for x in (2.9, 3, 3.1)], [False, True, True])
+        self.assertEqual([most.met(x) for x in (2.9, 3, 3.1)], [True, True, False])
+
+    def test_a_ratio_target_looks_at_the_ratio(self) -> None:
+        target = Target(3, "at least", "ratio")
+        missed = figure(subject=rounds(20), reference=rounds(10), target=target)
+        met = figure(subject=rounds(30), reference=rounds(10), target=target)
+        self.assertEqual((missed.met, met.met), (False, True))
+
+    def test_a_value_target_looks_at_the_value(self) -> None:
+        self.assertIs(figure(subject=rounds(21), target=Target(20, "at most", "value")).met, False)
+
+    def test_without_a_target_nothing_is_met_or_missed(self) -> None:
+        self.assertIsNone(figure(subject=rounds(1)).met)
+
+
+class Registry(TestCase):
+    """The suites and what each must reach."""
+
+    def test_the_suites_have_the_names_of_the_seeds_and_the_issue(self) -> None:
+        self.assertEqual(
+            list(SUITES),
+            ["http_single_route", "http_many_routes", "http_concurrency"]
+            + ["rpc", "connections", "idle"],
+        )
+
+    def test_the_ratio_targets_are_those_of_the_issue(self) -> None:
+        targets = {
+            (suite.name, measure.name): (measure.target.sense, measure.target.bound)
+            for suite in SUITES.values()
+            for measure in suite.measures
+        }
+        self.assertEqual(
+            targets,
+            {
+                ("http_single_route", "GET, 1 connection: p50"): ("at most", 0.6),
+                ("http_many_routes", "GET with parameters, 32 connections"): ("at least", 0.95),
+                ("http_concurrency", "GET, 32 connections"): ("at least", 3.0),
+                ("http_concurrency", "POST 1 KiB JSON, browser headers, 32 connections"): (
+                    "at least",
+                    2.5,
+                ),
+                ("rpc", "call, 64 in flight, 16 B"): ("at least", 3.2),
+                ("rpc", "call, 64 in flight, 16 KiB"): ("at least", 3.5),
+                ("rpc", "call, 1 in flight, 16 B: p50"): ("at most", 0.65),
+                ("connections", "call, 64 in flight, 16 B"): ("at least", 0.9),
+            },
+        )
+
+    def test_engine_and_baseline_are_compared_where_a_factor_is_asked_for(self) -> None:
+        for name in ("http_single_route", "http_concurrency", "rpc"):
+            programs = [situation.program for situation in SUITES[name].situations(PLAN)]
+            self.assertEqual(programs, [ENGINE, BASELINE], name)
+
+    def test_the_names_of_the_sides_say_how_many_connections_there_really_are(self) -> None:
+        """A smoke run holds fewer connections than the full one."""
+        for scale, count in ((1.0, 10_000), (0.05, 500)):
+            crowded, pair = SUITES["connections"].situations(Plan(1, 1, scale))
+            self.assertEqual((crowded.idle_connections, pair.idle_connections), (count, 0))
+            self.assertEqual(crowded.name, f"{count:,} workers")
+
+    def test_all_stands_for_every_suite(self) -> None:
+        self.assertEqual(command.chosen("all"), list(SUITES))
+        self.assertEqual(command.chosen("rpc"), ["rpc"])
+
+
+class Alternation(TestCase):
+    """The two sides are measured in turn."""
+
+    def test_after_a_warm_up_of_each_the_rounds_go_a_b_a_b(self) -> None:
+        taken: list[tuple[str, int]] = []
+
+        def take(side: Side, seconds: int) -> float:
+            taken.append((side.name, seconds))
+            return len(taken)
+
+        plan = Plan(rounds=2, seconds=7)
+        sides = [Side(Situation(name, ENGINE), plan) for name in "AB"]
+        for side in sides:
+            side.server = mock.Mock(**{"cpu_seconds.return_value": 0.0})
+        target = Target(1, "at least", "ratio")
+        taken_figure = alternate(Measure("m", "calls/s", target, take), sides, plan)
+
+        warm_up, timed = taken[:2], taken[2:]
+        self.assertEqual([name for name, _ in warm_up], ["A", "B"])
+        self.assertEqual(timed, [("A", 7), ("B", 7), ("A", 7), ("B", 7)])
+        self.assertEqual(taken_figure.subject.values, [3, 5])
+        assert taken_figure.reference is not None
+        self.assertEqual(taken_figure.reference.values, [4, 6])
+
+
+class Results(TestCase):
+    """What is written, and read again."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        self.figures = [
+            figure(
+                subject=rounds(30, 33),
+                reference=rounds(10, 11),
+                target=Target(3, "at least", "ratio"),
+            ),
+        ]
+        self.content = report.result("http_concurrency", ["engine", "baseline"], self.figures, PLAN)
+
+    def test_a_result_file_has_the_rounds_and_what_they_depend_on(self) -> None:
+        path = report.write_result(self.content, self.directory)
+        self.assertRegex(path.name, r"^http_concurrency-\d{8}-\d{6}\.json$")
+        content = json.loads(path.read_text())
+        self.assertEqual(content["plan"], {"rounds": 3, "seconds": 1, "scale": 1.0})
+        self.assertEqual(content["figures"][0]["subject"]["values"], [30, 33])
+        self.assertEqual((content["figures"][0]["ratio"], content["figures"][0]["met"]), (3, True))
+        self.assertLessEqual({"commit", "python", "cores", "packages"}, {*content["surroundings"]})
+
+    def test_a_saved_result_comes_back_by_its_name(self) -> None:
+        report.save(self.content, "before", self.directory)
+        self.assertEqual(
+            report.load("before", "http_concurrency", self.directory)["figures"],
+            self.content["figures"],
+        )
+
+    def test_a_comparison_shows_the_figures_both_results_have(self) -> None:
+        before = [
+            {"name": "gone", "unit": "ms", "value": 1, "ratio": None},
+            {"name": "GET", "unit": "requests/s", "value": 20, "ratio": 2.0},
+        ]
+        now = [
+            {"name": "new", "unit": "ms", "value": 1, "ratio": None},
+            {"name": "GET", "unit": "requests/s", "value": 30, "ratio": 2.5},
+        ]
+        (change,) = compare(now, before)
+        self.assertEqual((change.name, change.factor, change.ratio_factor), ("GET", 1.5, 1.25))
+
+    def test_a_rate_with_an_idle_engine_is_pointed_out(self) -> None:
+        lazy = figure(subject=rounds(1, cpu=0.4))
+        self.assertEqual(report.not_busy([figure(subject=rounds(1, cpu=0.99))]), [])
+        (line,) = report.not_busy([lazy])
+        self.assertIn("only 40% of a core", line)
+
+
+class RawFrames(TestCase):
+    """The raw worker cuts its answers out of the bytes."""
+
+    INVOCATION = (
+        b'{"type":"invokefunction","invocation_id":"5d7a","function_id":"f.x","data":{"a":[1,"}"]}}'
+    )
+
+    def test_data_at_the_end_is_echoed_as_it_is(self) -> None:
+        self.assertEqual(
+            Answers().answer(self.INVOCATION),
+            b'{"type":"invocationresult","invocation_id":"5d7a","function_id":"f.x",'
+            b'"result":{"a":[1,"}"]}}',
+        )
+
+    def test_data_elsewhere_is_found_too(self) -> None:
+        message = json.loads(self.INVOCATION)
+        other = json.dumps({"data": message.pop("data"), **message}).encode()
+        self.assertEqual(
+            json.loads(Answers().answer(other)), json.loads(Answers().answer(self.INVOCATION))
+        )
+
+    def test_a_constant_result_takes_the_place_of_the_data(self) -> None:
+        answer = json.loads(Answers(b'{"ok":true}').answer(self.INVOCATION))
+        self.assertEqual(answer["result"], {"ok": True})
+
+    def test_frames_of_each_length_form_are_whole_masked_text_frames(self) -> None:
+        for size, head_bytes in ((0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)):
+            payload = b"x" * size
+            frame = b"".join(text_frame(payload))
+            length, mask = frame[1:head_bytes], frame[head_bytes : head_bytes + 4]
+            self.assertEqual(frame[0], 0x81)
+            self.assertTrue(length[0] & 0x80)
+            told = int.from_bytes(length[1:], "big") if length[1:] else length[0] & 0x7F
+            self.assertEqual(told, size)
+            self.assertEqual(apply_mask(frame[head_bytes + 4 :], mask), payload)
+
+
+class Programs(TestCase):
+    """What is started."""
+
+    def test_the_engine_gets_free_ports_and_the_baseline_the_same_ready_file(self) -> None:
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        ready = ["--ready-file", str(directory / "ready.json")]
+        self.assertEqual(BASELINE.arguments(directory), ["-m", "benchmarks.baseline", *ready])
+        config = directory / "config.yaml"
+        self.assertEqual(ENGINE.arguments(directory), ["-m", "iii", "-c", str(config), *ready])
+        self.assertEqual(config.read_text().count("port: 0"), 2)
+
+    def test_the_baseline_is_the_short_program_that_the_issue_asks_for(self) -> None:
+        text = (Path(report.__file__).parent / "baseline.py").read_text()
+        self.assertLess(len(text.splitlines()), 120)
+
+
+class Revisions(TestCase):
+    """``--against`` measures another revision, from a worktree of its own."""
+
+    def setUp(self) -> None:
+        self.repository = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.repository)
+        self.git("init", "--quiet")
+        for version in ("old", "new"):
+            (self.repository / "iii.py").write_text(version)
+            self.git("add", "iii.py")
+            self.git(
+                "-c", "user.name=T", "-c", "user.email=t@example.org",
+                "-c", "commit.gpgsign=false", "commit", "--quiet", "-m", version,
+            )  # fmt: skip
+
+    def git(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=self.repository, check=True, capture_output=True, text=True
+        ).stdout
+
+    def test_the_revisions_files_are_there_and_leave_no_trace(self) -> None:
+        with checked_out("HEAD~1", self.repository) as program:
+            self.assertEqual(program, Program("engine at HEAD~1", program.tree))
+            self.assertEqual((program.tree / "iii.py").read_text(), "old")
+        self.assertFalse(program.tree.exists())
+        self.assertEqual(len(self.git("worktree", "list").splitlines()), 1)
+
+    def test_the_worktree_goes_when_the_run_fails(self) -> None:
+        with (
+            self.assertRaises(ZeroDivisionError),
+            checked_out("HEAD", self.repository) as program,
+        ):
+            raise ZeroDivisionError
+        self.assertFalse(program.tree.exists())
+
+    def test_an_unknown_revision_is_named(self) -> None:
+        with (
+            self.assertRaisesRegex(BenchmarkError, "nosuch"),
+            checked_out("nosuch", self.repository),
+        ):
+            self.fail("must not be entered")
+
+
+class CommandLine(TestCase):
+    """Arguments, exit codes."""
+
+    def invoke(self, *arguments: str, met: bool = True):
+        """The command with its measuring replaced; what it would have run is in ``self.runs``."""
+        self.runs = mock.Mock(return_value=met)
+        with mock.patch.object(command, "run", self.runs):
+            return CliRunner().invoke(command.main, arguments)
+
+    def plan(self) -> Plan:
+        plan = self.runs.call_args.args[1]
+        assert isinstance(plan, Plan)
+        return plan
+
+    def test_without_options_there_are_five_rounds_of_three_seconds(self) -> None:
+        self.assertEqual(self.invoke("rpc").exit_code, 0)
+        self.assertEqual(self.plan(), Plan(rounds=5, seconds=3, scale=1.0))
+
+    def test_quick_is_a_smoke_run_whose_parts_can_be_set(self) -> None:
+        self.invoke("rpc", "--quick", "--rounds", "4")
+        self.assertEqual(self.plan(), Plan(rounds=4, seconds=1, scale=command.QUICK.scale))
+
+    def test_an_unknown_suite_is_refused_with_the_names_of_all(self) -> None:
+        result = self.invoke("http")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("http_single_route", result.output)
+        self.runs.assert_not_called()
+
+    def test_a_missing_wrk_says_how_to_get_it(self) -> None:
+        with mock.patch("shutil.which", return_value=None):
+            result = self.invoke("all")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("apt-get install wrk", result.output)
+        self.runs.assert_not_called()
+
+    def test_the_suites_without_http_need_no_wrk(self) -> None:
+        with mock.patch("shutil.which", return_value=None):
+            self.assertEqual(self.invoke("rpc").exit_code, 0)
+
+    def test_a_baseline_that_was_never_saved_is_refused_before_anything_runs(self) -> None:
+        result = self.invoke("rpc", "--baseline", "never-saved")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("never-saved", result.output)
+        self.runs.assert_not_called()
+
+    def test_saving_and_comparing_exclude_each_other(self) -> None:
+        result = self.invoke("rpc", "--baseline", "a", "--save-baseline", "b")
+        self.assertEqual(result.exit_code, 2)
+
+    def test_missed_targets_fail_the_command_only_when_asked(self) -> None:
+        self.assertEqual(self.invoke("rpc", met=False).exit_code, 0)
+        self.assertEqual(self.invoke("rpc", "--check", met=False).exit_code, 3)
+        self.assertEqual(self.invoke("rpc", "--check").exit_code, 0)

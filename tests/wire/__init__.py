@@ -1,0 +1,1 @@
+"""The worker port's wire layer: frames, the way out, connections, bad input."""
