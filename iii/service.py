@@ -313,8 +313,7 @@ def create_module(entry: Entry) -> Module:
         settings = check_config(entry, class_.config, coerce=coerce)
         module: Module = class_(settings)
         if class_.adapters or entry.adapter is not None:
-            # Not every module has a backend, so ``Module`` has no such attribute.
-            vars(module)["adapter"] = _adapter(entry, class_.adapters)
+            module.adapter = _adapter(entry, class_.adapters)
     except Exception as error:
         raise _start_error("create", entry, error) from error
     return module

@@ -44,7 +44,7 @@ def _stores(service: EngineService) -> Iterator[tuple[str, str]]:
     """A module with files says where in ``stores`` (name → path)."""
     found = False
     for module in service.modules:
-        for name, path in getattr(module.module, "stores", {}).items():
+        for name, path in module.module.stores.items():
             found = True
             yield "store", f"{name}: {Path(path).absolute()}"
     if not found:

@@ -38,6 +38,8 @@ class Module:
     :cvar name: the worker name, e.g. ``iii-http``
     :cvar config: the struct its ``config:`` block is checked against
     :cvar adapters: adapter name → class, for modules with a backend
+    :ivar adapter: the chosen backend, set before ``start``
+    :ivar stores: what is kept where (name → absolute path), for the start-up summary
     """
 
     name: ClassVar[str]
@@ -46,6 +48,8 @@ class Module:
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+        self.adapter: Any = None
+        self.stores: dict[str, str] = {}
 
     def start(self, engine: ModuleApi) -> Awaitable[None] | None:
         """Register functions and trigger types, bind listeners.

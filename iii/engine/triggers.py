@@ -357,15 +357,23 @@ class SeveralProviders:
         self._second = second
 
     def add(self, binding: Binding) -> Deferred[None] | None:
-        """Activate in both; refused by one means refused."""
-        first = self._first.add(binding)
-        try:
-            second = self._second.add(binding)
-        except Exception:
-            self._first.remove(binding)
-            raise
-        waits = [wait for wait in (first, second) if wait is not None]
+        """Activate in both; refused by one means refused, and taken back by the other."""
+        waits: list[Deferred[None]] = []
+        for provider, other in ((self._first, self._second), (self._second, self._first)):
+            try:
+                wait = provider.add(binding)
+            except Exception:
+                if provider is self._second:
+                    other.remove(binding)
+                raise
+            if wait is not None:
+                wait.addErrback(self._take_back, other, binding)
+                waits.append(wait)
         return _all_accepted(waits) if waits else None
+
+    def _take_back(self, failure: Failure, other: Provider, binding: Binding) -> Failure:
+        other.remove(binding)
+        return failure
 
     def remove(self, binding: Binding) -> Deferred[None] | None:
         """Deactivate in both."""

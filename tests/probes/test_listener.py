@@ -218,6 +218,7 @@ class Frames(EngineCase):
         big.socket.raw(frame(TEXT, b"y" * (17 * MIB)))
         closed = await big.socket.next_frame(10)
         self.assertEqual((closed.opcode, closed.close_code), (CLOSE, 1009))
+        # This client does not answer the close frame: it is given 2 s.
         await self.eventually(lambda: self.engine.workers.get(big.id) is None, 5)
         error = await other.error_of("big")
         self.assertEqual(error["code"], "function_not_found")
@@ -237,7 +238,8 @@ class Frames(EngineCase):
             closed = await worker.socket.next_frame()
             with self.subTest(data[:4]):
                 self.assertEqual((closed.opcode, closed.close_code), (CLOSE, code))
-            await self.eventually(lambda id=worker.id: self.engine.workers.get(id) is None, 4)
+            worker.socket.drop()
+            await self.eventually(lambda id=worker.id: self.engine.workers.get(id) is None)
         self.assertIsNone(self.engine.functions.get("f"))
 
     async def test_the_peers_close_is_answered(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -179,6 +180,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> int:
+    # Ended from outside, we still end what we started: as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = parse(sys.argv[1:])
     todo = plan(arguments)
     if not todo.releases and not todo.quickstarts:

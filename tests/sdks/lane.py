@@ -18,7 +18,7 @@ from tests.sdks.releases import Release, counterpart
 from tests.sdks.scenario import checks_for
 from tests.sdks.stage import Stage
 
-CASE_LIMIT_S = 75.0
+CASE_LIMIT_S = 60.0
 CHECK_LIMIT_S = 30.0
 READY_LIMIT_S = 20.0
 QUOTED_LINES = 40

@@ -36,8 +36,6 @@ class Release:
     can: frozenset[str]
     checks: int
     soak: bool = False
-    python_extra: str = ""
-    """Only for the reader: the lock was made with this extra (telemetry is optional there)."""
 
     @property
     def name(self) -> str:
@@ -55,9 +53,9 @@ class Release:
         return {"npm": "node", "pypi": "python", "crates": "rust"}[self.registry]
 
 
-def release(name: str, checks: int, *can: str, soak: bool = False, extra: str = "") -> Release:
+def release(name: str, checks: int, *can: str, soak: bool = False) -> Release:
     registry, version = name.split(":")
-    return Release(registry, version, frozenset(can), checks, soak, extra)
+    return Release(registry, version, frozenset(can), checks, soak)
 
 
 MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED)
@@ -69,9 +67,9 @@ RELEASES = [
     release("npm:0.11.6", 39, *LATE, LARGE),
     release("npm:0.22.1", 41, *LATE, TOLD, RESULTS, LARGE),
     release("pypi:0.2.0", 35, ANNOUNCED, SMALL),
-    release("pypi:0.4.1", 39, *MIDDLE, SMALL, extra="otel"),
-    release("pypi:0.8.3", 39, *MIDDLE, SMALL, extra="otel"),
-    release("pypi:0.10.0", 40, *MIDDLE, TRIGGER_LIST, SMALL, extra="otel"),
+    release("pypi:0.4.1", 39, *MIDDLE, SMALL),
+    release("pypi:0.8.3", 39, *MIDDLE, SMALL),
+    release("pypi:0.10.0", 40, *MIDDLE, TRIGGER_LIST, SMALL),
     release("pypi:0.11.6", 39, *LATE, SMALL),
     release("pypi:0.22.1", 41, *LATE, TOLD, RESULTS, SMALL),
     release("pypi:0.25.0", 41, *LATE, TOLD, RESULTS, LARGE),

@@ -178,7 +178,7 @@ class EngineCase(TestCase):
         for socket in self._sockets:
             await socket.ended()
         await self.listener.stop_listening()
-        await self.listener.factory.emptied()
+        await self.eventually(lambda: not self.listener.factory.connections)
         self.listener.factory.stop()
         self.engine.stop()
         _cancel_batched_timers()
