@@ -17,7 +17,7 @@ from iii.engine.bindings import Binding, Registration
 from iii.engine.clock import Timer
 from iii.engine.core import Engine
 from iii.engine.discovery import Discovery, Query
-from iii.engine.functions import DEFAULT_NAMESPACE
+from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX
 from iii.engine.ids import uuid4_text
 from iii.engine.module import ModuleApi
 from iii.engine.workers import Worker, clean_label
@@ -134,7 +134,7 @@ class CoreFunctions:
         """A worker says its namespace last: what it registered before moves there."""
         old, worker.namespace = worker.namespace, namespace
         for key in list(worker.functions):
-            if key[0] == old:
+            if key[0] == old and not key[1].startswith(ENGINE_PREFIX):
                 self._engine.functions.move(key[1], worker, old, namespace)
                 del worker.functions[key]
                 worker.functions[(namespace, key[1])] = None

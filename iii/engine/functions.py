@@ -25,6 +25,7 @@ from iii.engine.invocations import ErrorBody, Owner
 from iii.errors import Code, RegistrationError
 
 DEFAULT_NAMESPACE = "default"
+ENGINE_PREFIX = "engine::"
 
 Routing = Literal["balance", "newest"]
 Key = str | tuple[str, str]
@@ -159,8 +160,11 @@ class Functions:
     def register(self, id: str, spec: FunctionSpec, namespace: str = DEFAULT_NAMESPACE) -> None:
         """Add ``spec.owner`` to the owners of ``id``; again means replace in place.
 
-        :raises RegistrationError: a worker wants an id of the engine
+        :raises RegistrationError: a worker wants an id of the engine, or one that looks so
         """
+        if namespace != DEFAULT_NAMESPACE and id.startswith(ENGINE_PREFIX):
+            text = f"{id}: ids of the engine are in the {DEFAULT_NAMESPACE} namespace only"
+            raise RegistrationError(Code.INVALID_NAMESPACE, text)
         key = key_of(id, namespace)
         function = self._functions.get(key)
         if function is None:

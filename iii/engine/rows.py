@@ -13,11 +13,10 @@ import msgspec
 from msgspec import Raw
 
 from iii.engine.bindings import Registration, TriggerType
-from iii.engine.functions import DEFAULT_NAMESPACE, Function, FunctionOwner
+from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX, Function, FunctionOwner
 from iii.engine.native import NativeFunction
 from iii.engine.workers import Worker
 
-INTERNAL = "engine::"
 SUMMARY_CHARS = 80
 DISCOVERY_SINCE = (0, 13, 0)
 SCHEMAS_SINCE = (0, 10, 0)
@@ -71,7 +70,7 @@ class Caller:
 
 def is_internal(id: str) -> bool:
     """Whether default lists leave it out."""
-    return id.startswith(INTERNAL)
+    return id.startswith(ENGINE_PREFIX)
 
 
 def owner_name(owner: FunctionOwner | Worker | None, id: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from iii.engine.channels import Channel
-from iii.wire.outbox import Outbox, message_frames
+from iii.wire.outbox import Outbox
 
 CLOSE_NORMAL = 1000
 CLOSE_BROKEN = 1011
@@ -95,7 +95,7 @@ class ChannelReader:
     def deliver(self, payload: bytes, text: bool) -> bool:
         """Channel: one frame."""
         assert self._outbox is not None
-        self._outbox.send(message_frames(payload, binary=not text))
+        self._outbox.send_message(payload, binary=not text)
         return self._outbox.queued < HIGH_WATER_BYTES
 
     def end(self, clean: bool) -> None:

@@ -6,6 +6,10 @@ the upgrade is accepted and the role hears about messages and the end.
 
 The handshake is Autobahn's; refusals are put into the words clients know
 (docs/protocol.md, "Endpoints").
+
+A role ends when the close frame goes out, not when the socket is gone: nothing can
+be sent any more, so no call may be routed here.  The socket itself has a few
+seconds for its goodbye, whatever the peer does.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from iii.engine.clock import Timer
 from iii.wire.channel import ChannelReader, ChannelWriter
 from iii.wire.frames import FastFrames
-from iii.wire.outbox import Outbox
+from iii.wire.link import CLOSE_OVERLOAD
+from iii.wire.outbox import STALL_S, Outbox
 from iii.wire.session import Session
 from iii.wire.telemetry import TelemetrySocket
 
@@ -72,8 +78,12 @@ class Connection(FastFrames):
 
     factory: WorkerFactory
     transport: Any
+    openHandshakeTimeout: float
+    closeHandshakeTimeout: float
     _outbox: Outbox | None = None
     _role: Role | None = None
+    _ending: Timer | None = None
+    _lingering: Timer | None = None
     heard_at = 0.0
 
     # Handshake -------------------------------------------------------------------------
@@ -83,17 +93,25 @@ class Connection(FastFrames):
 
         :raises ConnectionDeny: nothing is at that path
         """
+        try:
+            self._role = self._role_at(request.path)
+        except ConnectionDeny:
+            raise
+        except Exception:
+            # Autobahn answers 500 and keeps the reason to itself.
+            log.failure("{peer}: upgrade of {path}", peer=self.peer, path=request.path)
+            raise
+
+    def _role_at(self, path: str) -> Role:
         engine = self.factory.engine
-        path = request.path
         if path == "/":
             peer = self.transport.getPeer()
-            self._role = Session(engine, self, getattr(peer, "host", "unknown"))
-        elif path == "/otel":
-            self._role = TelemetrySocket(engine)
-        elif path.startswith(CHANNEL_PREFIX):
-            self._role = self._channel_role(path[len(CHANNEL_PREFIX) :], self.http_request_uri)
-        else:
-            raise ConnectionDeny(404, "")
+            return Session(engine, self, getattr(peer, "host", "unknown"))
+        if path == "/otel":
+            return TelemetrySocket(engine)
+        if path.startswith(CHANNEL_PREFIX):
+            return self._channel_role(path[len(CHANNEL_PREFIX) :], self.http_request_uri)
+        raise ConnectionDeny(404, "")
 
     def _channel_role(self, channel_id: str, uri: str) -> Role:
         query = parse_qs(uri.partition("?")[2], keep_blank_values=True)
@@ -128,8 +146,23 @@ class Connection(FastFrames):
             for start, text in _REFUSALS:
                 if reason.startswith(start):
                     code, body = 400, text
+        # The query may hold keys; the rest of the reason may be as long as the request.
+        log.info(
+            "{peer}: refused {request!r}: {code} {body}",
+            peer=self.peer,
+            request=f"{method[:16]} {path[:80]}",
+            code=code,
+            body=body[:80],
+        )
         self._answer(code, body)
         self.dropConnection(abort=False)
+
+    def onOpenHandshakeTimeout(self) -> None:
+        """Autobahn: the upgrade did not come in time."""
+        if self.state == self.STATE_CONNECTING:
+            limit = self.openHandshakeTimeout
+            log.warn("{peer}: dropped, no upgrade within {s:g} s", peer=self.peer, s=limit)
+        super().onOpenHandshakeTimeout()
 
     def _answer(self, code: int, body: str) -> None:
         content = body.encode()
@@ -150,11 +183,15 @@ class Connection(FastFrames):
         self._outbox = Outbox(
             self.transport, self.factory.engine.turn, self.factory.engine.clock, self._stalled
         )
-        assert self._role is not None
-        if isinstance(self._role, Session):
+        role = self._role
+        assert role is not None
+        if isinstance(role, ChannelReader | ChannelWriter):
+            # Some never read, so they can't be pinged: the kernel looks after them.
+            self.transport.setTcpKeepAlive(True)
+        else:
             self.factory.watch(self)
-        self.frame_received = self._role.received  # type: ignore[method-assign]
-        self._role.opened(self._outbox)
+        self.frame_received = role.received  # type: ignore[method-assign]
+        role.opened(self._outbox)
 
     # In --------------------------------------------------------------------------------
 
@@ -163,26 +200,30 @@ class Connection(FastFrames):
         factory = self.factory
         self.heard_at = factory.monotonic()
         if self.state == self.STATE_CONNECTING and len(self.data) > MAX_REQUEST_BYTES:
-            self.dropConnection(abort=True)
+            self.failHandshake(f"the request has more than {MAX_REQUEST_BYTES} bytes", 431)
             return
         factory.turn.run(super().dataReceived, data)
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Autobahn: the connection is gone."""
-        role, self._role = self._role, None
-        self.__dict__.pop("frame_received", None)
         if self._outbox is not None:
             self._outbox.close()
             self.factory.unwatch(self)
-            if role is not None:
-                role.closed(wasClean)
+        self._end_role(wasClean)
+
+    def _end_role(self, clean: bool) -> None:
+        role, self._role = self._role, None
+        self.__dict__.pop("frame_received", None)
+        if role is not None and self._outbox is not None:
+            role.closed(clean)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Twisted: the socket is gone."""
         super().connectionLost(reason)
-        if self.closeHandshakeTimeoutCall is not None:
-            self.closeHandshakeTimeoutCall.cancel()
-            self.closeHandshakeTimeoutCall = None
+        for timer in (self.closeHandshakeTimeoutCall, self._ending, self._lingering):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self.closeHandshakeTimeoutCall = None
         self.factory.gone(self)
 
     # Out -------------------------------------------------------------------------------
@@ -199,15 +240,50 @@ class Connection(FastFrames):
     def sendClose(self, code: int | None = None, reason: str | None = None) -> None:
         """Close with any code; Autobahn's own form takes only 1000 and private ones."""
         if self.state == self.STATE_OPEN:
+            if code == CLOSE_OVERLOAD and self._outbox is not None:
+                self._outbox.discard()
             text = None if reason is None else encode_truncate(reason, 123)
             self.sendCloseFrame(code=code, reasonUtf8=text, isReply=False)
+
+    def sendCloseFrame(
+        self, code: int | None = None, reasonUtf8: bytes | None = None, isReply: bool = False
+    ) -> None:
+        """Autobahn: the close frame, ours or the answer to the peer's."""
+        super().sendCloseFrame(code, reasonUtf8, isReply)
+        if self._ending is None:
+            # In a turn of its own: who closes may be in the middle of something.
+            self._ending = self.factory.engine.clock.call_later(0, self._end_role, isReply)
+
+    def _fail_connection(self, code: int = 1001, reason: str = "going away") -> None:
+        """Autobahn: the peer broke the protocol."""
+        if self.state == self.STATE_OPEN:
+            log.warn("{who}: closed with {code}: {reason}", who=self.who, code=code, reason=reason)
+        super()._fail_connection(code, reason)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Autobahn: end the TCP connection, when not ``abort`` behind what is still to be sent."""
+        if not abort and self._outbox is not None:
+            self._outbox.hand_over()
+        super().dropConnection(abort)
+        if not abort and self._lingering is None:
+            self._lingering = self.factory.engine.clock.call_later(
+                self.closeHandshakeTimeout, self.transport.abortConnection
+            )
 
     def drop(self) -> None:
         """End the TCP connection without a goodbye."""
         self.dropConnection(abort=True)
+        # Also when it was closed before and waits for a peer that reads nothing.
+        self.transport.abortConnection()
+
+    @property
+    def who(self) -> str:
+        """Whose connection it is, for log lines."""
+        role = self._role
+        return role.worker.describe if isinstance(role, Session) else str(self.peer)
 
     def _stalled(self) -> None:
-        log.warn("{peer}: dropped, it took nothing for 60 s", peer=self.peer)
+        log.warn("{who}: dropped, it took nothing for {s:g} s", who=self.who, s=STALL_S)
         self.drop()
 
 
@@ -219,6 +295,7 @@ _PHRASES = {
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",

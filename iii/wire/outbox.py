@@ -6,14 +6,15 @@ the transport, which only ever gets a window of it: so a pong overtakes the bulk
 that is queued, and the connection knows how much it owes.
 
 A peer that takes nothing for ``STALL_S`` seconds while something waits is
-dropped.  The limit on what may wait is the caller's to enforce (``queued``).
+dropped; one that takes it slowly is not.  The limit on what may wait is the
+caller's to enforce (``queued``).
 """
 
 from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet import tcp
@@ -40,21 +41,15 @@ _SHORT = 126
 _MEDIUM = 65536
 
 
-def message_frames(payload: bytes, *, binary: bool = False) -> bytes:
-    """A message as one frame, or, above 16 MiB, as frames of 1 MiB (01 §16.4)."""
-    first = _BINARY if binary else _TEXT
+def _fragments(payload: bytes, first: int) -> Iterator[bytes]:
+    """A message as several frames."""
     length = len(payload)
-    if length <= FRAGMENT_ABOVE_BYTES:
-        return _header(first, length) + payload
-    parts: list[bytes] = []
-    view = memoryview(payload)
     for at in range(0, length, FRAGMENT_BYTES):
-        part = view[at : at + FRAGMENT_BYTES]
+        part = payload[at : at + FRAGMENT_BYTES]
         kind = first if at == 0 else _CONTINUATION
         if at + FRAGMENT_BYTES < length:
             kind &= _NOT_FINAL
-        parts += (_header(kind, len(part)), bytes(part))
-    return b"".join(parts)
+        yield _header(kind, len(part)) + part
 
 
 def _header(kind: int, length: int) -> bytes:
@@ -77,6 +72,7 @@ class Outbox:
         "_clock",
         "_drained",
         "_gathered",
+        "_held_before",
         "_queue",
         "_socket",
         "_stall",
@@ -102,6 +98,7 @@ class Outbox:
         self._gathered: list[bytes] = []
         self._queue: deque[bytes] | None = None
         self._stall: Timer | None = None
+        self._held_before = 0
         self.queued = 0
         self.closing = False
         plain = isinstance(transport, tcp.Connection) and not transport.TLS
@@ -115,7 +112,7 @@ class Outbox:
         elif length < _MEDIUM:
             header = _medium_header(_TEXT, 126, length)
         else:
-            self.send(message_frames(payload))
+            self.send_message(payload)
             return
         if self._turn.open and self._queue is None and not self.closing:
             # The hot path: header and payload meet when the turn's frames are joined.
@@ -125,6 +122,20 @@ class Outbox:
             gathered += (header, payload)
         else:
             self.send(header + payload)
+
+    def send_message(self, payload: bytes, *, binary: bool = False) -> None:
+        """Send a message as one frame or, above 16 MiB, as frames of 1 MiB (01 §16.4)."""
+        first = _BINARY if binary else _TEXT
+        length = len(payload)
+        if length <= FRAGMENT_ABOVE_BYTES:
+            self.send(_header(first, length) + payload)
+            return
+        if self.closing:
+            return
+        # Piece by piece, so that a pong fits in between when the kernel is full.
+        self.flush()
+        for frame in _fragments(payload, first):
+            self._write_or_queue(frame)
 
     def send(self, frame: bytes) -> None:
         """Send ``frame`` after everything sent before."""
@@ -158,10 +169,7 @@ class Outbox:
             return
         frame = b"".join(gathered)
         gathered.clear()
-        if self._queue is None:
-            self._write(frame)
-        else:
-            self._enqueue(frame)
+        self._write_or_queue(frame)
 
     def send_last(self, frame: bytes) -> None:
         """Send the close frame; nothing may follow it.
@@ -169,11 +177,24 @@ class Outbox:
         At once, whatever the turn: the connection may be ended right after.
         """
         self.flush()
-        if self._queue is None:
-            self._write(frame)
-        else:
-            self._enqueue(frame)
+        self._write_or_queue(frame)
         self.closing = True
+
+    def discard(self) -> None:
+        """Forget what waits: the peer does not read, and the close frame has to get through."""
+        self._gathered.clear()
+        if self._queue is not None:
+            self._queue.clear()
+            self.queued = 0
+
+    def hand_over(self) -> None:
+        """Give the transport all that waits: it ends the connection behind the last byte."""
+        queue, self._queue = self._queue, None
+        if queue is not None:
+            self._cancel_stall()
+            self.queued = 0
+            self._transport.unregisterProducer()
+            self._transport.write(b"".join(queue))
 
     def close(self) -> None:
         """The connection is gone: nothing is sent any more."""
@@ -184,6 +205,12 @@ class Outbox:
             self._queue.clear()
         self._cancel_stall()
         self.queued = 0
+
+    def _write_or_queue(self, frame: bytes) -> None:
+        if self._queue is None:
+            self._write(frame)
+        else:
+            self._enqueue(frame)
 
     def _write(self, frame: bytes) -> None:
         transport = self._transport
@@ -211,13 +238,17 @@ class Outbox:
 
     def _busy(self) -> bool:
         """Whether the transport still holds more than a window (TLS and test transports)."""
-        held = len(getattr(self._transport, "dataBuffer", b""))
-        held += int(getattr(self._transport, "_tempDataLen", 0))
-        return held > WINDOW_BYTES
+        return self._held() > WINDOW_BYTES
+
+    def _held(self) -> int:
+        """How many bytes the transport holds."""
+        transport = self._transport
+        buffered = len(getattr(transport, "dataBuffer", b"")) - int(getattr(transport, "offset", 0))
+        return buffered + int(getattr(transport, "_tempDataLen", 0))
 
     def _start_queue(self, rest: bytes) -> None:
         self._queue = deque()
-        self._stall = self._clock.call_later(STALL_S, self._give_up)
+        self._watch_stall()
         if rest:
             self._enqueue(rest)
         # A pull producer: asked for the next window each time the transport is empty.
@@ -242,8 +273,8 @@ class Outbox:
             size += len(frame)
         self.queued -= size
         if window:
-            self._stall = self._clock.call_later(STALL_S, self._give_up)
             self._transport.write(b"".join(window))
+            self._watch_stall()
             return
         self._queue = None
         self._transport.unregisterProducer()
@@ -254,9 +285,17 @@ class Outbox:
         """Transport: the connection is gone."""
         self.close()
 
-    def _give_up(self) -> None:
+    def _watch_stall(self) -> None:
+        self._held_before = self._held()
+        self._stall = self._clock.call_later(STALL_S, self._no_news)
+
+    def _no_news(self) -> None:
+        """The window is not empty yet: has the peer taken any of it?"""
         self._stall = None
-        self._stalled()
+        if self._held() < self._held_before:
+            self._watch_stall()
+        else:
+            self._stalled()
 
     def _cancel_stall(self) -> None:
         if self._stall is not None:

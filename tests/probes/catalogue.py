@@ -1,8 +1,9 @@
 """Where each acceptance probe of 01, 02 part A and 07 has its test.
 
-``HERE``: somewhere under ``tests/`` in this release.  ``LATER``: with the part of
-the engine that brings it.  ``VOID``: overruled; the reason says by what.  Numbers
-are written as ranges; ``tests.probes.test_complete`` compares them with the tests.
+``here()``: a test under ``tests/`` in this release.  ``SDKS``: a check of the published
+SDKs (``make test-sdks``).  ``LATER``: with the part of the engine that brings it.
+``VOID``: overruled; the reason says by what.  ``tests.probes.test_complete`` compares
+all of it with the tests.
 """
 
 from __future__ import annotations
@@ -25,6 +26,20 @@ VOID: dict[str, str] = {
     "07.56": "decision 27: published suites run with the published SDKs",
 }
 
+SDKS: dict[str, tuple[str, ...]] = {
+    "01.33": (
+        "its lists show functions and workers while a JSON-Schema worker is connected",
+        "pypi:0.4.1",
+        "pypi:0.8.3",
+    ),
+    "01.62": ("connects and tells its name, runtime and version", "pypi:0.25.0"),
+    "07.54": (
+        "its lists show functions and workers while a JSON-Schema worker is connected",
+        "pypi:0.8.3",
+    ),
+}
+"""Number → names of checks and releases that ``tests/sdks`` must have."""
+
 LATER: dict[str, str] = {
     "01.55": "streams: port 3112 (the rest is tested)",
     "01.56": "streams",
@@ -44,11 +59,15 @@ LATER: dict[str, str] = {
 }
 
 
-def here() -> set[str]:
-    """Every probe that must have a test now."""
-    every = {
+def every() -> set[str]:
+    """Every probe of the three documents."""
+    return {
         f"{document}.{number}"
         for document, last in DOCUMENTS.items()
         for number in range(1, last + 1)
     }
-    return every - VOID.keys() - LATER.keys()
+
+
+def here() -> set[str]:
+    """Every probe that must have a test of its own now."""
+    return every() - VOID.keys() - LATER.keys() - SDKS.keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 from typing import Any
 from unittest import skipUnless
 
@@ -11,10 +12,11 @@ from tests.support.probes import probe
 from tests.support.rawsocket import BINARY, CLOSE, PING, PONG, TEXT, RawSocket, frame, upgrade
 from tests.support.rawsocket import request as http_request
 
+STATM = Path("/proc/self/statm")
+
 
 def _resident_bytes() -> int:
-    with open("/proc/self/statm") as statm:  # noqa: PTH123
-        return int(statm.read().split()[1]) * resource.getpagesize()
+    return int(STATM.read_text().split()[1]) * resource.getpagesize()
 
 
 class Channels(EngineCase):
@@ -98,7 +100,7 @@ class Channels(EngineCase):
             self.assertEqual((await second.next_frame()).opcode, CLOSE)
 
     @probe("01.46")
-    @skipUnless(hasattr(resource, "getpagesize"), "needs /proc")
+    @skipUnless(STATM.exists(), "needs /proc")
     async def test_a_full_channel_stops_the_writer(self) -> None:
         """01.46: 10 MiB against one frame of room; then every byte arrives in order."""
         ref = await self.create(buffer_size=1)

@@ -21,15 +21,20 @@ class Completeness(TestCase):
 
     def test_no_number_is_made_up(self) -> None:
         """Tests carry numbers that exist."""
-        known = catalogue.here() | catalogue.VOID.keys() | catalogue.LATER.keys()
-        self.assertEqual(sorted(numbers_in(TESTS).keys() - known), [])
+        self.assertEqual(sorted(numbers_in(TESTS).keys() - catalogue.every()), [])
 
-    def test_void_and_later_are_apart(self) -> None:
-        """And name probes that exist."""
-        self.assertEqual(catalogue.VOID.keys() & catalogue.LATER.keys(), set())
-        for number in (*catalogue.VOID, *catalogue.LATER):
-            document, _, probe_number = number.partition(".")
-            self.assertLessEqual(int(probe_number), catalogue.DOCUMENTS[document])
+    def test_the_checks_of_published_sdks_are_there(self) -> None:
+        """By name, in the programs that ``make test-sdks`` runs."""
+        text = "".join(path.read_text(encoding="utf-8") for path in (TESTS / "sdks").glob("*.py"))
+        for number, names in catalogue.SDKS.items():
+            for name in names:
+                self.assertIn(f'"{name}"', text, number)
+
+    def test_each_number_has_one_home(self) -> None:
+        """And is the number of a probe that exists."""
+        homes = [*catalogue.VOID, *catalogue.LATER, *catalogue.SDKS]
+        self.assertEqual(len(homes), len(set(homes)))
+        self.assertEqual(set(homes) - catalogue.every(), set())
 
     def test_a_wrong_number_is_refused(self) -> None:
         """``probe`` takes numbers only."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 from tests.sdks.install import (
@@ -25,8 +26,8 @@ from tests.sdks.install import (
     install_rust_quickstart,
 )
 from tests.sdks.lane import Report, run_release
-from tests.sdks.quickstarts import QUICKSTARTS, QuickStart, run_quickstart
-from tests.sdks.releases import BY_NAME, RELEASES, Release, counterpart
+from tests.sdks.quickstarts import QUICKSTARTS, QuickStart, ports_settle, run_quickstart
+from tests.sdks.releases import BY_NAME, RELEASES, Release, counterparts
 
 INSTALLS_AT_A_TIME = 2
 LANES = 2
@@ -44,7 +45,7 @@ class Plan:
     def needed(self) -> list[str]:
         """Names of the environments, counterparts included."""
         names = {each.name for each in self.releases}
-        names |= {counterpart(each).name for each in self.releases}
+        names |= {other.name for each in self.releases for other in counterparts(each)}
         names |= {each.needs for each in self.quickstarts if each.needs}
         return sorted(names)
 
@@ -100,7 +101,7 @@ def without_environment(
     for each in needed:
         state = found[each]
         if isinstance(state, Missing):
-            return Report(name, checks, skipped=f"{each}: {state}")
+            return Report(name, checks, skipped=str(state))
         if isinstance(state, InstallFailed):
             return Report(name, checks, failures=[(f"installing {each}", str(state))])
     return None
@@ -128,7 +129,6 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
     found = await install_all(todo.needed)
     installed = {name: each for name, each in found.items() if isinstance(each, Installed)}
     gate = asyncio.Semaphore(LANES)
-    fixed_ports = asyncio.Lock()
 
     async def finish(report: Report | None, run: Callable[[], Awaitable[Report]]) -> Report:
         if report is None:
@@ -138,21 +138,31 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
         return report
 
     async def release_case(each: Release) -> Report:
-        needed = (each.name, counterpart(each).name)
+        other = next(
+            (peer for peer in counterparts(each) if not isinstance(found[peer.name], Missing)),
+            each,
+        )
+        needed = (each.name, other.name)
         absent = without_environment(each.name, each.checks, needed, dict(found))
         place = folder / each.prefix
-        return await finish(absent, lambda: run_release(each, installed, place))
+        return await finish(absent, partial(run_release, each, other, installed, place))
 
-    async def quickstart_case(each: QuickStart) -> Report:
-        needed = (each.needs,) if each.needs else ()
-        absent = without_environment(each.name, each.checks, needed, dict(found))
-        place = folder / each.name.replace(":", "-")
-        async with fixed_ports:
-            return await finish(absent, lambda: run_quickstart(each, installed, place))
+    async def quickstart_cases() -> list[Report]:
+        """One after the other: they all use the same ports."""
+        if todo.quickstarts:
+            await ports_settle()
+        reports = []
+        for each in todo.quickstarts:
+            needed = (each.needs,) if each.needs else ()
+            absent = without_environment(each.name, each.checks, needed, dict(found))
+            place = folder / each.name.replace(":", "-")
+            run = partial(run_quickstart, each, installed, place)
+            reports.append(await finish(absent, run))
+        return reports
 
-    cases = [release_case(each) for each in todo.releases]
-    cases += [quickstart_case(each) for each in todo.quickstarts]
-    return await asyncio.gather(*cases)
+    releases = asyncio.gather(*(release_case(each) for each in todo.releases))
+    quickstarts = asyncio.ensure_future(quickstart_cases())
+    return [*await releases, *await quickstarts]
 
 
 async def install_only(todo: Plan) -> int:
@@ -196,7 +206,11 @@ def main() -> int:
     if arguments.install_only:
         return asyncio.run(install_only(todo))
     with tempfile.TemporaryDirectory(prefix="iii-sdks-") as folder:
-        reports = asyncio.run(run_all(todo, Path(folder)))
+        try:
+            reports = asyncio.run(run_all(todo, Path(folder)))
+        except KeyboardInterrupt:
+            say("interrupted")
+            return 130
     passed = sum(each.passed for each in reports)
     failed = sum(each.failed + each.surplus for each in reports)
     skipped = sum(each.expected for each in reports if each.skipped)

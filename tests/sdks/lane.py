@@ -14,7 +14,7 @@ from tests.sdks.install import Installed
 from tests.sdks.program import Program
 from tests.sdks.proxy import Proxy
 from tests.sdks.raw import RawWorker
-from tests.sdks.releases import Release, counterpart
+from tests.sdks.releases import Release
 from tests.sdks.scenario import checks_for
 from tests.sdks.stage import Stage
 
@@ -92,11 +92,12 @@ def quoted(engine: Engine, programs: Sequence[Program], frames: Sequence[str]) -
     return "\n".join(parts)
 
 
-async def run_release(release: Release, installed: dict[str, Installed], folder: Path) -> Report:
+async def run_release(
+    release: Release, other: Release, installed: dict[str, Installed], folder: Path
+) -> Report:
     """Start engine, program and counterpart; hold every check of the scenario."""
     report = Report(release.name, release.checks)
     began = time.monotonic()
-    other = counterpart(release)
     peer_prefix = f"peer-{other.prefix}"
     engine = Engine(folder)
     proxy = Proxy(engine.ports.worker)

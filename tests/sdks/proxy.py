@@ -49,8 +49,10 @@ class Proxy:
             return
         line = Line((reader, writer), upstream)
         self._lines.add(line)
-        await line.forward()
-        self._lines.discard(line)
+        try:
+            await line.forward()
+        finally:
+            self._lines.discard(line)
 
     def cut(self) -> int:
         """Lose the program's side of every connection; returns how many."""

@@ -26,6 +26,7 @@ from tests.sdks.stage import eventually, same
 TEXTS = HERE / "quickstarts"
 PORTS = Ports(worker=49134, http=3111)
 QUICKSTART_LIMIT_S = 25.0
+PORTS_WAIT_S = 30.0
 COMPLETE_EXAMPLE: tuple[tuple[str, str, object], ...] = (
     ("GET", "/greet?name=Ada", {"greeting": "Hello, Ada!", "saved": True}),
     ("GET", "/greetings/Ada", {"greeting": "Hello, Ada!"}),
@@ -134,6 +135,18 @@ def command(case: QuickStart, installed: dict[str, Installed]) -> tuple[tuple[st
     return (*python, *(str(TEXTS / name) for name in files[case.name])), CHECKOUT
 
 
+def busy_ports() -> list[int]:
+    return [port for port in (PORTS.worker, PORTS.http) if not is_free(port)]
+
+
+async def ports_settle() -> None:
+    """Give another suite on this machine a moment to leave the ports."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PORTS_WAIT_S
+    while busy_ports() and clock() < deadline:
+        await asyncio.sleep(0.5)
+
+
 def unchanged() -> None:
     """Every text is byte for byte the published one."""
     for line in (TEXTS / "SHA256SUMS").read_text().splitlines():
@@ -150,7 +163,7 @@ async def run_quickstart(case: QuickStart, installed: dict[str, Installed], fold
     started, place = command(case, installed)
     ours = {} if case.needs else {"PYTHONPATH": str(CHECKOUT)}
     program = Program(case.name, started, place, folder / "program.log", ours)
-    busy = [port for port in (PORTS.worker, PORTS.http) if not is_free(port)]
+    busy = busy_ports()
     try:
         unchanged()
         assert not busy, f"the quick starts name fixed ports, and these are taken: {busy}"

@@ -85,6 +85,11 @@ NEWEST_NODE = BY_NAME["npm:0.22.1"]
 NEWEST_PYTHON = BY_NAME["pypi:0.25.0"]
 
 
-def counterpart(tested: Release) -> Release:
-    """The other SDK in the conversation: the newest one of another language."""
-    return NEWEST_NODE if tested.registry == "pypi" else NEWEST_PYTHON
+def counterparts(tested: Release) -> tuple[Release, ...]:
+    """The other SDK in the conversation, best first: the newest one of another language.
+
+    Python programs talk to Python on a machine without node.
+    """
+    if tested.registry == "pypi":
+        return (NEWEST_NODE, NEWEST_PYTHON)
+    return (NEWEST_PYTHON,)

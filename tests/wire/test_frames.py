@@ -23,7 +23,12 @@ APPLICATION_CLOSES = -1
 
 
 def frame(
-    first: int, payload: bytes, *, masked: bool = True, form: int = 0, mask: bytes = b"\x01\x80\xff7"
+    first: int,
+    payload: bytes,
+    *,
+    masked: bool = True,
+    form: int = 0,
+    mask: bytes = b"\x01\x80\xff7",
 ) -> bytes:
     """A frame with any first byte.
 
@@ -120,7 +125,9 @@ USUAL = st.one_of(
 UNUSUAL = st.one_of(
     NOT_UTF8.map(lambda data: frame(0x81, data)),
     closes(),
-    st.sampled_from((frame(0x81, CLOSE_ME), frame(0x82, DROP_ME), frame(0x81, b"open", masked=False))),
+    st.sampled_from(
+        (frame(0x81, CLOSE_ME), frame(0x82, DROP_ME), frame(0x81, b"open", masked=False))
+    ),
     st.builds(frame, st.integers(0, 255), st.binary(max_size=130)),
     st.builds(frame, st.integers(0, 255), st.binary(max_size=9), masked=st.just(False)),
     st.builds(
@@ -142,9 +149,7 @@ LARGE_FRAMES = st.one_of(
     fragmented(LARGE_SIZES),
 )
 CHUNKS = st.lists(
-    st.one_of(
-        st.integers(1, 12), st.integers(1, 400), st.just(10**9), st.just(APPLICATION_CLOSES)
-    ),
+    st.one_of(st.integers(1, 12), st.integers(1, 400), st.just(10**9), st.just(APPLICATION_CLOSES)),
     max_size=14,
 )
 
@@ -194,9 +199,7 @@ class SameAsAutobahn(SynchronousTestCase):
         """Around the limits and the 16-bit length."""
         self.compare(LARGE, data, [*sizes, 40_000], cycle)
 
-    def compare(
-        self, limits: tuple[int, int], data: bytes, sizes: list[int], cycle: bool
-    ) -> None:
+    def compare(self, limits: tuple[int, int], data: bytes, sizes: list[int], cycle: bool) -> None:
         """Feed both and look at both, after every chunk and at the end."""
         self.patch(frames, "MAX_FRAME_BYTES", limits[0])
         fast, generic = Side(Fast, *limits), Side(Generic, *limits)
