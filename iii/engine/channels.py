@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from iii.engine.clock import Clock, Timer
-from iii.engine.ids import uuid4_text
+from iii.engine.ids import next_id, uuid4_text
 
 DEFAULT_SIZE = 64
 MAX_SIZE = 1024
@@ -59,12 +58,12 @@ class Channel:
     """One pipe.  ``id`` and ``key`` are what a reference to it carries."""
 
     __slots__ = (
+        "_channels",
         "_frames",
         "_paused",
         "_ready",
         "closed",
         "created",
-        "forget",
         "id",
         "key",
         "reader",
@@ -76,22 +75,25 @@ class Channel:
         "writer_taken",
     )
 
-    def __init__(self, size: int, created: float, forget: Callable[[Channel], None]) -> None:
-        self.id = uuid4_text()
+    def __init__(self, size: int, created: float, channels: dict[str, Channel]) -> None:
+        self.id = next_id()
         self.key = uuid4_text()
         self.size = size
         self.created = created
-        self.forget = forget
         self.writer: Writer | None = None
         self.reader: Reader | None = None
-        self.writer_taken = False
-        self.reader_taken = False
+        self.writer_taken = self.reader_taken = False
         self.writer_done = False
         self.writer_clean = True
         self.closed = False
         self._frames: deque[tuple[bytes, bool]] | None = None
-        self._ready = False
-        self._paused = False
+        self._ready = self._paused = False
+        self._channels = channels
+        channels[self.id] = self
+
+    def forget(self) -> None:
+        """Nobody finds it any more."""
+        self._channels.pop(self.id, None)
 
     def attach_writer(self, writer: Writer) -> bool:
         """Take the writing end.  False when it is taken or the channel is over."""
@@ -165,23 +167,23 @@ class Channel:
             return
         self.closed = True
         self._frames = None
-        self.forget(self)
-        writer, self.writer = self.writer, None
-        reader, self.reader = self.reader, None
-        if writer is not None:
+        self._channels.pop(self.id, None)
+        if self.writer is not None:
+            writer, self.writer = self.writer, None
             writer.reader_gone()
-        if reader is not None:
+        if self.reader is not None:
+            reader, self.reader = self.reader, None
             reader.end(self.writer_done and self.writer_clean)
 
     def withdraw(self) -> None:
         """Nobody may attach from now on; an attached end keeps working."""
-        self.forget(self)
+        self.forget()
         if not self.writer_taken and not self.reader_taken:
             self.closed = True
 
     def _end_reader(self) -> None:
         self.closed = True
-        self.forget(self)
+        self.forget()
         reader, self.reader = self.reader, None
         if reader is not None:
             reader.end(self.writer_clean)
@@ -201,8 +203,7 @@ class Channels:
     def create(self, size: int | None = None) -> Channel:
         """A fresh channel that holds up to ``size`` frames (1 to 1024, default 64)."""
         size = DEFAULT_SIZE if size is None else min(max(size, 1), MAX_SIZE)
-        channel = Channel(size, self._clock.monotonic(), self._forget)
-        self._channels[channel.id] = channel
+        channel = Channel(size, self._clock.monotonic(), self._channels)
         if self._timer is None:
             self._timer = self._clock.call_later(SWEEP_S, self._sweep)
         return channel
@@ -221,9 +222,6 @@ class Channels:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _forget(self, channel: Channel) -> None:
-        self._channels.pop(channel.id, None)
 
     def _sweep(self) -> None:
         self._timer = None

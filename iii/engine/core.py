@@ -20,7 +20,7 @@ from iii.engine.bindings import Binding
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock, Timer
 from iii.engine.functions import Functions, Routing
-from iii.engine.ids import uuid4_text
+from iii.engine.ids import next_id
 from iii.engine.invocations import (
     NULL,
     STOPPED,
@@ -125,7 +125,7 @@ class Engine:
         """
         answer: Deferred[Raw | None] = Deferred()
         call = Call(
-            uuid4_text(),
+            next_id(),
             function_id,
             _as_raw(data),
             _settle,
@@ -157,7 +157,7 @@ class Engine:
         """Call the function of a trigger; ``done`` is told the outcome."""
         registration = binding.newest
         call = Call(
-            uuid4_text(),
+            next_id(),
             registration.function_id,
             data,
             done,

@@ -143,7 +143,7 @@ async def ports_settle() -> None:
     """Give another suite on this machine a moment to leave the ports."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + PORTS_WAIT_S
-    while busy_ports() and clock() < deadline:
+    while busy_ports() and clock() < deadline:  # noqa: ASYNC110 -- other processes
         await asyncio.sleep(0.5)
 
 

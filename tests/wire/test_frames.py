@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.speedups import apply_mask
@@ -20,6 +20,8 @@ SMALL = (300, 700)
 LARGE = (70_000, 150_000)
 APPLICATION_CLOSES = -1
 """In the list of chunk sizes: the application closes here."""
+FRAME_BY_FRAME: list[int] = []
+"""As the list of chunk sizes: cut where the parts of the stream meet."""
 
 
 def frame(
@@ -82,8 +84,7 @@ BINARY = st.one_of(
     st.binary(max_size=40), SIZES.map(lambda size: bytes(range(256))[:size] * (1 + size // 256))
 )
 CLOSE_CODES = st.sampled_from(
-    (0, 999, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1011, 1012, 1013, 1015, 1100)
-    + (2999, 3000, 3999, 4000, 4999, 5000, 65_535)
+    (0, 999, *range(1000, 1017), 1100, 2999, 3000, 3999, 4000, 4999, 5000, 65_535)
 )
 
 
@@ -141,6 +142,7 @@ UNUSUAL = st.one_of(
         st.sampled_from((0x81, 0x82, 0x01, 0x89)),
         st.sampled_from((301, 70_001, 1 << 31, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)),
     ),
+    st.sampled_from((0x01, 0x02)).map(lambda first: frame(first, b"begun")),
     st.binary(min_size=1, max_size=20),
 )
 LARGE_FRAMES = st.one_of(
@@ -155,56 +157,59 @@ CHUNKS = st.lists(
 
 
 @st.composite
-def streams(draw: st.DrawFn, usual: st.SearchStrategy[bytes] = USUAL) -> bytes:
-    """What a peer sends; the end may be missing, one byte may be wrong."""
+def streams(draw: st.DrawFn, usual: st.SearchStrategy[bytes] = USUAL) -> list[bytes]:
+    """What a peer sends, in parts; the end may be missing, one byte may be wrong."""
     parts = draw(st.lists(st.one_of(usual, usual, usual, UNUSUAL), min_size=1, max_size=7))
-    data = b"".join(parts)
     spoil = draw(st.integers(0, 9))
+    last = parts[-1]
     if spoil == 0:
-        data = data[: draw(st.integers(0, len(data)))]
+        parts[-1] = last[: draw(st.integers(0, len(last)))]
     elif spoil == 1:
-        at = draw(st.integers(0, len(data) - 1))
-        data = data[:at] + bytes((data[at] ^ draw(st.integers(1, 255)),)) + data[at + 1 :]
-    return data
+        at = draw(st.integers(0, len(last) - 1))
+        parts[-1] = last[:at] + bytes((last[at] ^ draw(st.integers(1, 255)),)) + last[at + 1 :]
+    return parts
 
 
 class SameAsAutobahn(SynchronousTestCase):
     """Issue 3, "Bad input": every outcome of the fast path is Autobahn's."""
 
-    @settings(max_examples=700, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(data=streams(), sizes=CHUNKS, cycle=st.booleans())
-    def test_small_frames(self, data: bytes, sizes: list[int], cycle: bool) -> None:
+    @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(parts=streams(), sizes=st.one_of(st.just(FRAME_BY_FRAME), CHUNKS), cycle=st.booleans())
+    @example(parts=[frame(0x01, b"a"), frame(0x81, b"b")], sizes=FRAME_BY_FRAME, cycle=False)
+    @example(parts=[frame(0x81, b"ab") * 2], sizes=[9, APPLICATION_CLOSES], cycle=False)
+    @example(parts=[frame(0x82, DROP_ME) + frame(0x81, b"b")], sizes=[9], cycle=False)
+    def test_small_frames(self, parts: list[bytes], sizes: list[int], cycle: bool) -> None:
         """Frames of all kinds, good and bad, cut anywhere."""
-        self.compare(SMALL, data, sizes, cycle)
+        self.compare(SMALL, parts, sizes, cycle)
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(
-        data=streams(),
-        closes_at=st.integers(0, 400),
-    )
-    def test_byte_by_byte(self, data: bytes, closes_at: int) -> None:
+    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(parts=streams(), closes_at=st.integers(0, 400))
+    @example(parts=[frame(0x81, b"\xed\xa0\x80"), frame(0x81, b"next")], closes_at=400)
+    def test_byte_by_byte(self, parts: list[bytes], closes_at: int) -> None:
         """The finest cut there is; the application closes somewhere."""
-        sizes = [1] * len(data)
-        if closes_at < len(data):
+        sizes = [1] * sum(map(len, parts))
+        if closes_at < len(sizes):
             sizes.insert(closes_at, APPLICATION_CLOSES)
-        self.compare(SMALL, data, sizes, cycle=False)
+        self.compare(SMALL, parts, sizes, cycle=False)
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
-        data=streams(st.one_of(USUAL, LARGE_FRAMES)),
+        parts=streams(st.one_of(USUAL, LARGE_FRAMES)),
         sizes=st.lists(st.integers(1, 80_000), max_size=8),
         cycle=st.booleans(),
     )
-    def test_large_frames(self, data: bytes, sizes: list[int], cycle: bool) -> None:
+    def test_large_frames(self, parts: list[bytes], sizes: list[int], cycle: bool) -> None:
         """Around the limits and the 16-bit length."""
-        self.compare(LARGE, data, [*sizes, 40_000], cycle)
+        self.compare(LARGE, parts, [*sizes, 40_000], cycle)
 
-    def compare(self, limits: tuple[int, int], data: bytes, sizes: list[int], cycle: bool) -> None:
+    def compare(
+        self, limits: tuple[int, int], parts: list[bytes], sizes: list[int], cycle: bool
+    ) -> None:
         """Feed both and look at both, after every chunk and at the end."""
         self.patch(frames, "MAX_FRAME_BYTES", limits[0])
         fast, generic = Side(Fast, *limits), Side(Generic, *limits)
         sides = (fast, generic)
-        for chunk in chunks(data, sizes, cycle):
+        for chunk in chunks(parts, sizes, cycle):
             for side in sides:
                 if side.over:
                     continue
@@ -221,11 +226,14 @@ class SameAsAutobahn(SynchronousTestCase):
         self.assertEqual(fast.outcome(), generic.outcome(), "after the end")
 
 
-def chunks(data: bytes, sizes: list[int], cycle: bool) -> list[bytes | None]:
-    """``data`` in pieces; None where the application closes."""
+def chunks(parts: list[bytes], sizes: list[int], cycle: bool) -> list[bytes | None]:
+    """The stream in pieces; None where the application closes."""
+    if sizes == FRAME_BY_FRAME:
+        return list(parts)
+    data = b"".join(parts)
     out: list[bytes | None] = []
     at = 0
-    for size in sizes if not cycle or max(sizes, default=-1) < 1 else sizes * (len(data) + 1):
+    for size in sizes if not cycle or max(sizes) < 1 else sizes * (len(data) + 1):
         if size == APPLICATION_CLOSES:
             out.append(None)
         else:
