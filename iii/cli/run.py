@@ -24,15 +24,15 @@ def run_engine(
     :param path: the configuration file; None for the default modules
     """
     # Twisted is loaded only when an engine is wanted.
-    from twisted.internet import reactor as installed
     from twisted.logger import globalLogBeginner
 
     from iii.config import load
     from iii.logging import LogOutput
     from iii.process import EngineProcess, ReadyLine
+    from iii.reactor import install
     from iii.service import EngineService, with_port
 
-    reactor: Any = installed
+    reactor = install()
     try:
         configuration = load(path, environ=os.environ, catalogue=Catalogue.with_entry_points())
         configuration = with_port(configuration, port)

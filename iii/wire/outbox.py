@@ -26,6 +26,8 @@ from iii.engine.turn import Turn
 
 WINDOW_BYTES = 256 * 1024
 STALL_S = 60.0
+_STALL_LOOKS = 4
+"""How often it is looked at within that time: the last look may be that much late."""
 
 _TEXT = 0x81
 _BINARY = 0x82
@@ -77,6 +79,7 @@ class Outbox:
         "_socket",
         "_stall",
         "_stalled",
+        "_still",
         "_transport",
         "_turn",
         "closing",
@@ -99,6 +102,7 @@ class Outbox:
         self._queue: deque[bytes] | None = None
         self._stall: Timer | None = None
         self._held_before = 0
+        self._still = 0
         self.queued = 0
         self.closing = False
         plain = isinstance(transport, tcp.Connection) and not transport.TLS
@@ -287,15 +291,19 @@ class Outbox:
 
     def _watch_stall(self) -> None:
         self._held_before = self._held()
-        self._stall = self._clock.call_later(STALL_S, self._no_news)
+        self._still = 0
+        self._stall = self._clock.call_later(STALL_S / _STALL_LOOKS, self._look)
 
-    def _no_news(self) -> None:
+    def _look(self) -> None:
         """The window is not empty yet: has the peer taken any of it?"""
         self._stall = None
-        if self._held() < self._held_before:
-            self._watch_stall()
-        else:
+        held = self._held()
+        self._still = self._still + 1 if held == self._held_before else 0
+        self._held_before = held
+        if self._still == _STALL_LOOKS:
             self._stalled()
+        else:
+            self._stall = self._clock.call_later(STALL_S / _STALL_LOOKS, self._look)
 
     def _cancel_stall(self) -> None:
         if self._stall is not None:

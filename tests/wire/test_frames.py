@@ -178,6 +178,7 @@ class SameAsAutobahn(SynchronousTestCase):
     @example(parts=[frame(0x01, b"a"), frame(0x81, b"b")], sizes=FRAME_BY_FRAME, cycle=False)
     @example(parts=[frame(0x81, b"ab") * 2], sizes=[9, APPLICATION_CLOSES], cycle=False)
     @example(parts=[frame(0x82, DROP_ME) + frame(0x81, b"b")], sizes=[9], cycle=False)
+    @example(parts=[frame(0x88, b"\0\0") + frame(0x88, b"\3\xe8")], sizes=[99], cycle=False)
     def test_small_frames(self, parts: list[bytes], sizes: list[int], cycle: bool) -> None:
         """Frames of all kinds, good and bad, cut anywhere."""
         self.compare(SMALL, parts, sizes, cycle)
