@@ -45,7 +45,7 @@ if EPollReactor is not None:
                 # An earlier event of this round may have closed it.
                 selectable = selectables.get(fd)
                 if selectable is not None:
-                    handle(selectable, fd, event)
+                    handle(selectable, fd, event)  # type: ignore[no-untyped-call]
 
         doIteration = doPoll
 
@@ -53,7 +53,7 @@ if EPollReactor is not None:
 def install() -> Any:
     """Install the reactor, unless one is installed; return the one in use."""
     if EPollReactor is not None and "twisted.internet.reactor" not in sys.modules:
-        installReactor(PlainEPollReactor())
+        installReactor(PlainEPollReactor())  # type: ignore[no-untyped-call]
     from twisted.internet import reactor
 
     return reactor

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from iii.engine.clock import Clock, Timer
@@ -75,9 +76,11 @@ class Channel:
         "writer_taken",
     )
 
-    def __init__(self, size: int, created: float, channels: dict[str, Channel]) -> None:
-        self.id = next_id()
-        self.key = uuid4_text()
+    def __init__(
+        self, id: str, key: str, size: int, created: float, channels: dict[str, Channel | Offer]
+    ) -> None:
+        self.id = id
+        self.key = key
         self.size = size
         self.created = created
         self.writer: Writer | None = None
@@ -89,7 +92,7 @@ class Channel:
         self._frames: deque[tuple[bytes, bool]] | None = None
         self._ready = self._paused = False
         self._channels = channels
-        channels[self.id] = self
+        channels[id] = self
 
     def forget(self) -> None:
         """Nobody finds it any more."""
@@ -189,36 +192,76 @@ class Channel:
             reader.end(self.writer_clean)
 
 
+class Offer:
+    """A channel that is made when somebody asks for it.
+
+    Every HTTP request names two channels and hardly any function opens one, so a
+    request only pays for the names.
+
+    :param made: gets the channel before whoever asked does
+    """
+
+    __slots__ = ("key", "made")
+
+    def __init__(self, key: str, made: Callable[[Channel], None]) -> None:
+        self.key = key
+        self.made = made
+
+
 class Channels:
     """All channels that somebody may still attach to."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._channels: dict[str, Channel] = {}
+        self._channels: dict[str, Channel | Offer] = {}
         self._timer: Timer | None = None
 
     def __len__(self) -> int:
         return len(self._channels)
 
-    def create(self, size: int | None = None) -> Channel:
-        """A fresh channel that holds up to ``size`` frames (1 to 1024, default 64)."""
+    def create(self, size: int | None = None, *, key: str | None = None) -> Channel:
+        """A fresh channel that holds up to ``size`` frames (1 to 1024, default 64).
+
+        :param key: a fresh one unless given
+        """
         size = DEFAULT_SIZE if size is None else min(max(size, 1), MAX_SIZE)
-        channel = Channel(size, self._clock.monotonic(), self._channels)
+        return self._make(next_id(), key or uuid4_text(), size)
+
+    def offer(self, offer: Offer) -> str:
+        """A fresh id under which ``offer`` can be taken up with its key.
+
+        Whoever offers calls ``withdraw``; an offer has no time limit of its own.
+        """
+        id = next_id()
+        self._channels[id] = offer
+        return id
+
+    def withdraw(self, id: str) -> None:
+        """An offer doesn't stand any more; one that was taken up is a channel."""
+        self._channels.pop(id, None)
+
+    def _make(self, id: str, key: str, size: int) -> Channel:
+        channel = Channel(id, key, size, self._clock.monotonic(), self._channels)
         if self._timer is None:
             self._timer = self._clock.call_later(SWEEP_S, self._sweep)
         return channel
 
     def find(self, id: str, key: str) -> Channel | None:
         """The channel, for who knows its key."""
-        channel = self._channels.get(id)
-        if channel is None or not hmac.compare_digest(channel.key.encode(), key.encode()):
+        found = self._channels.get(id)
+        if found is None or not hmac.compare_digest(found.key.encode(), key.encode()):
             return None
+        if isinstance(found, Channel):
+            return found
+        channel = self._make(id, found.key, DEFAULT_SIZE)
+        found.made(channel)
         return channel
 
     def stop(self) -> None:
         """End every channel and the sweep."""
         for channel in list(self._channels.values()):
-            channel.close()
+            if isinstance(channel, Channel):
+                channel.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -226,10 +269,11 @@ class Channels:
     def _sweep(self) -> None:
         self._timer = None
         oldest = self._clock.monotonic() - UNTAKEN_TTL_S
-        for channel in list(self._channels.values()):
+        channels = [known for known in self._channels.values() if isinstance(known, Channel)]
+        for channel in channels:
             if channel.created > oldest:
-                break
+                continue
             if not (channel.writer_taken and channel.reader_taken):
                 channel.close()
-        if self._channels:
+        if channels:
             self._timer = self._clock.call_later(SWEEP_S, self._sweep)

@@ -262,6 +262,9 @@ class Connection(FastFrames):
 
     def dropConnection(self, abort: bool = False) -> None:
         """Autobahn: end the TCP connection, when not ``abort`` behind what is still to be sent."""
+        if self.wasClean:
+            # Both said goodbye: a reset could overtake what is still on its way.
+            abort = False
         if not abort and self._outbox is not None:
             self._outbox.hand_over()
         super().dropConnection(abort)

@@ -125,7 +125,9 @@ class Forever(TimelessCase):
         stuck, caller = await self.worker("f"), await self.worker()
         self.narrow(stuck)
         stuck.socket.pause()
-        invocation = [caller.invoke("f", BULK) for _ in range(80)][0]
+        invocation = caller.invoke("f", BULK)
+        for _ in range(80):
+            caller.invoke("f", BULK)
         await caller.settled()
         stuck.socket.close_frame(1000)
         answer = await caller.result_of(invocation)
@@ -140,6 +142,7 @@ class Forever(TimelessCase):
         silent.socket.raw(frame(TEXT, b"{}", masked=False))
         closed = await silent.socket.next_frame()
         self.assertEqual(closed.close_code, 1002)
+        await self.eventually(lambda: self.is_gone(silent))
         self.assertEqual((await caller.error_of("f"))["code"], "function_not_found")
         self.assertFalse(silent.socket.lost)
         await self.advance(2.1)

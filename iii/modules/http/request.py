@@ -15,8 +15,6 @@ from urllib.parse import unquote_plus
 import msgspec
 from msgspec import Raw
 
-from iii.engine.channels import Channel
-
 encode = msgspec.json.encode
 
 RESERVED = frozenset(
@@ -104,12 +102,12 @@ def request_object(
     )
 
 
-def channel_refs(request_body: Channel, response: Channel) -> bytes:
+def channel_refs(body_id: str, body_key: str, response_id: str, response_key: str) -> bytes:
     """The two channel references; ids and keys are plain ASCII."""
     return (
-        f',"request_body":{{"channel_id":"{request_body.id}","access_key":"{request_body.key}",'
-        f'"direction":"read"}},"response":{{"channel_id":"{response.id}",'
-        f'"access_key":"{response.key}","direction":"write"}}'
+        f',"request_body":{{"channel_id":"{body_id}","access_key":"{body_key}",'
+        f'"direction":"read"}},"response":{{"channel_id":"{response_id}",'
+        f'"access_key":"{response_key}","direction":"write"}}'
     ).encode()
 
 

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from iii.engine.channels import Channel
+from iii.engine.channels import Channel, Offer
 from iii.engine.ids import uuid4_text
 from iii.engine.invocations import Call, ErrorBody
 from iii.errors import Code, InvocationError
@@ -30,7 +30,7 @@ from iii.modules.http.entry import Entry
 from iii.modules.http.exchange import Exchange
 from iii.modules.http.fields import Pair
 from iii.modules.http.router import Route
-from iii.modules.http.upload import NO_BODY, Upload
+from iii.modules.http.upload import Upload
 
 if TYPE_CHECKING:
     from iii.modules.http.service import HttpService
@@ -56,6 +56,12 @@ class Serving:
     params: dict[str, str] = {}
     query: list[tuple[str, str]] = []
     request_body: Channel | None = None
+    _body_id = ""
+    _response_id = ""
+    _body_key = ""
+    _response_key = ""
+    _source = b""
+    _response_broke = False
     response: Channel | None = None
     _begun = False
     _released = False
@@ -104,7 +110,7 @@ class Serving:
             )
         if self.plain:
             if exchange.body == b"":
-                self._open_channels()
+                self._offer_channels()
                 self._invoke()
             else:
                 self._take_body()
@@ -131,9 +137,9 @@ class Serving:
         if limit is not None and (exchange.length or 0) > limit:
             self._too_large(limit)
             return
-        upload = self._open_channels()
-        if upload is not None:
-            upload.stream()
+        self._offer_channels()
+        if exchange.length != 0:
+            self._stream_body()
         if not self._released:
             self._proceed(ready)
 
@@ -149,9 +155,8 @@ class Serving:
         except json_body.NotJson:
             # Not an error: the function gets null and can read the raw bytes.
             self._members = None
-        upload = self._open_channels()
-        if upload is not None:
-            upload.send(body)
+        self._source = body
+        self._offer_channels()
         self._proceed(ready)
 
     def _proceed(self, ready: Deferred[None] | None) -> None:
@@ -164,20 +169,35 @@ class Serving:
         message = f"the request body is larger than {limit} bytes"
         self._fail(413, Code.PAYLOAD_TOO_LARGE, message)
 
-    def _open_channels(self) -> Upload | None:
-        """Make both channels; an ``Upload`` when there is a body to write."""
-        service = self.service
-        channels = service.api.channels
-        body = self.request_body = channels.create(CHANNEL_FRAMES)
-        response = self.response = channels.create(CHANNEL_FRAMES)
-        response.attach_reader(self)
-        if self.exchange.length == 0:
-            body.attach_writer(NO_BODY)
-            body.finish()
-            return None
-        limit = service.stream_limit
-        self._upload = Upload(self.exchange, body, limit, self._stream_too_large)
-        return self._upload
+    def _offer_channels(self) -> None:
+        """Name both channels; they are made when the function opens them."""
+        channels = self.service.api.channels
+        # A key each: who is handed one reference must not be able to use the other.
+        self._body_key = uuid4_text()
+        self._body_id = channels.offer(Offer(self._body_key, self._body_opened))
+        self._response_key = uuid4_text()
+        self._response_id = channels.offer(Offer(self._response_key, self._response_opened))
+
+    def _body_opened(self, channel: Channel) -> None:
+        """The function wants to read a body that is here, or that there is none."""
+        self.request_body = channel
+        self._upload = Upload(self.exchange, channel, None, self._stream_too_large)
+        self._upload.send(self._source)
+
+    def _stream_body(self) -> None:
+        """A body that streams in needs its channel at once: a full one holds it back."""
+        channels = self.service.api.channels
+        channels.withdraw(self._body_id)
+        channel = self.request_body = channels.create(CHANNEL_FRAMES, key=self._body_key)
+        self._body_id = channel.id
+        limit = self.service.stream_limit
+        self._upload = Upload(self.exchange, channel, limit, self._stream_too_large)
+        self._upload.stream()
+
+    def _response_opened(self, channel: Channel) -> None:
+        """The function wants to answer as a stream."""
+        self.response = channel
+        channel.attach_reader(self)
 
     def _stream_too_large(self) -> None:
         self._too_large(self.service.stream_limit or 0)
@@ -222,11 +242,12 @@ class Serving:
         return request.lifted(self.params, self._members, self.query)
 
     def _invoke(self) -> None:
-        assert self.request_body is not None and self.response is not None
         data = b"".join(
             (
                 self.object(),
-                request.channel_refs(self.request_body, self.response),
+                request.channel_refs(
+                    self._body_id, self._body_key, self._response_id, self._response_key
+                ),
                 self.lifted(),
                 b"}",
             )
@@ -286,6 +307,7 @@ class Serving:
         else:
             # The function may still answer with its result.
             self.response = None
+            self._response_broke = True
 
     def _start_stream(self) -> None:
         """The head of a streamed answer is decided."""
@@ -299,6 +321,11 @@ class Serving:
         self.exchange.start(status, fields, head.length, self._drained)
         if call is not None:
             self.service.api.abandon(call)
+
+    @property
+    def _writer_came(self) -> bool:
+        """Whether somebody has opened the response channel for writing."""
+        return self.response is not None and self.response.writer_taken
 
     def _drained(self) -> None:
         if self.response is not None:
@@ -322,15 +349,14 @@ class Serving:
 
     def _no_result(self) -> None:
         self._resultless = True
-        response = self.response
-        if response is None:
+        if self._response_broke:
             self._fail(500, Code.INVOCATION_STOPPED, "the response stream broke off")
-        elif not response.writer_taken:
+        elif not self._writer_came:
             self.service.writer_waits.add(self)
 
     def no_writer(self) -> None:
         """Nobody opened the response channel of a result-less function."""
-        if self.response is not None and not self.response.writer_taken:
+        if not self._writer_came:
             self._answer(Answer(204, [], b""))
 
     def _answer(self, answer: Answer) -> None:
@@ -476,20 +502,24 @@ class Serving:
         service.deadlines.discard(self)
         if self._resultless:
             service.writer_waits.discard(self)
+        channels = service.api.channels
         response = self.response
-        if response is not None:
+        if response is None:
+            channels.withdraw(self._response_id)
+        else:
             if keep_response:
                 response.withdraw()
             else:
                 self.response = None
                 response.reader_gone()
         channel = self.request_body
-        if channel is not None:
-            if channel.reader_taken:
-                channel.withdraw()
-            else:
-                self.request_body = None
-                channel.close()
+        if channel is None:
+            channels.withdraw(self._body_id)
+        elif channel.reader_taken:
+            channel.withdraw()
+        else:
+            self.request_body = None
+            channel.close()
         service.next_waiting(self.route)
 
 

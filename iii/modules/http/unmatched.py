@@ -61,5 +61,5 @@ class Unmatched(Serving):
 
     def no_writer(self) -> None:
         """Nothing came of it: the usual 404."""
-        if self.response is not None and not self.response.writer_taken:
+        if not self._writer_came:
             self.fail(404, Code.ROUTE_NOT_FOUND, f"no route matches {self.exchange.path}")

@@ -13,22 +13,6 @@ from iii.engine.channels import Channel
 from iii.modules.http.exchange import FRAME_BYTES, Exchange
 
 
-class NoBody:
-    """The writing end of a channel that is empty from the start."""
-
-    def pause(self) -> None:
-        """Writer: nothing is written."""
-
-    def resume(self) -> None:
-        """Writer: nothing is written."""
-
-    def reader_gone(self) -> None:
-        """Writer: nothing is lost."""
-
-
-NO_BODY = NoBody()
-
-
 class Upload:
     """Writes one body into ``channel``.
 
