@@ -277,14 +277,16 @@ class EngineService(MultiService):
         """Wait for the calls in flight, at most ``until`` (monotonic seconds)."""
         clock = self.engine.clock
         if count := self._in_flight():
-            log.info("waiting for {count} call(s) in flight", count=count)
+            log.info("waiting for {count} call(s) or answer(s) in flight", count=count)
         while (count := self._in_flight()) and clock.monotonic() < until:
             await _pause(clock, DRAIN_POLL_S)
         if count:
-            log.warn("{count} call(s) did not finish in time and are given up", count=count)
+            log.warn("{count} of them did not finish in time and are given up", count=count)
 
     def _in_flight(self) -> int:
-        return sum(len(worker.executing) for worker in self.engine.workers.connections())
+        awaited = self.engine.invocations.awaited
+        calls = sum(awaited(worker) for worker in self.engine.workers.connections())
+        return calls + sum(service.module.under_way for service in self.modules)
 
 
 def with_port(configuration: Configuration, port: int | None) -> Configuration:

@@ -296,7 +296,7 @@ class Stops(ProcessCase):
 
     def assert_stopping(self, child: Child) -> None:
         for _ in range(int(LIMIT_S / 0.02)):
-            if "waiting for 1 call(s) in flight" in child.output:
+            if "waiting for 1 call(s) or answer(s) in flight" in child.output:
                 return
             time.sleep(0.02)
         self.fail(f"the engine does not stop:\n{child.output}")

@@ -19,7 +19,11 @@ from iii.errors import Code, RegistrationError
 
 
 class Provider(Protocol):
-    """Makes triggers of one type fire."""
+    """Makes triggers of one type fire.
+
+    One that cares which binding is the newest may have ``renewed(binding)``: another
+    connection registered an active binding's trigger as well.
+    """
 
     def add(self, binding: Binding) -> Deferred[None] | None:
         """Activate ``binding``.

@@ -2,7 +2,8 @@
 
 A channel is created first and its ends are attached later, each once, by
 whoever shows the key: a worker's WebSocket, or the HTTP module for bodies.
-Frames written before the reader comes are kept, up to ``size`` frames; a full
+Frames written before the reader comes are kept, up to ``size`` frames or
+``MAX_BYTES``; a full
 channel tells the writer to pause, which becomes TCP back-pressure.
 
 The writer ends *cleanly* (it said goodbye) or not (its connection broke).  The
@@ -23,6 +24,7 @@ from iii.engine.ids import next_id, uuid4_text
 
 DEFAULT_SIZE = 64
 MAX_SIZE = 1024
+MAX_BYTES = 8 * 1024 * 1024
 UNTAKEN_TTL_S = 300.0
 SWEEP_S = 60.0
 
@@ -59,6 +61,7 @@ class Channel:
     """One pipe.  ``id`` and ``key`` are what a reference to it carries."""
 
     __slots__ = (
+        "_bytes",
         "_channels",
         "_frames",
         "_paused",
@@ -90,6 +93,7 @@ class Channel:
         self.writer_clean = True
         self.closed = False
         self._frames: deque[tuple[bytes, bool]] | None = None
+        self._bytes = 0
         self._ready = self._paused = False
         self._channels = channels
         channels[id] = self
@@ -127,9 +131,14 @@ class Channel:
         if self._frames is None:
             self._frames = deque()
         self._frames.append((payload, text))
-        if len(self._frames) >= self.size and not self._paused and self.writer is not None:
+        self._bytes += len(payload)
+        if self._full and not self._paused and self.writer is not None:
             self._paused = True
             self.writer.pause()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._frames or ()) >= self.size or self._bytes >= MAX_BYTES
 
     def finish(self, clean: bool = True) -> None:
         """Writer: no frame follows."""
@@ -149,10 +158,11 @@ class Channel:
         frames = self._frames
         while frames and self._ready:
             payload, text = frames.popleft()
+            self._bytes -= len(payload)
             self._ready = self.reader.deliver(payload, text)
             if self.closed:
                 return
-        if self._paused and len(frames or ()) < self.size:
+        if self._paused and not self._full:
             self._paused = False
             if self.writer is not None:
                 self.writer.resume()

@@ -210,6 +210,13 @@ class Engine:
         Functions go first, so a call that is ended here and tried again can't
         come back to the same dead connection.
         """
+        if worker.spoke:
+            log.info(
+                "{worker} is gone, with {functions} function(s) and {triggers} trigger(s)",
+                worker=worker.describe,
+                functions=len(worker.functions),
+                triggers=len(worker.triggers),
+            )
         for namespace, id in list(worker.functions):
             self.functions.unregister(id, worker, namespace)
         worker.functions.clear()

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, field
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
 
 from iii.engine.bindings import Binding, Registration
 from iii.engine.clock import Timer
@@ -22,6 +23,8 @@ from iii.engine.ids import uuid4_text
 from iii.engine.module import ModuleApi
 from iii.engine.workers import Worker, clean_label
 from iii.errors import Code, IIIError, InvocationError
+
+log = Logger()
 
 MODULE = "iii-engine-functions"
 CHANGES_COALESCED_S = 0.5
@@ -113,14 +116,17 @@ class CoreFunctions:
         worker = self._engine.workers.get(said.caller)
         if worker is None:
             return {"success": True}
-        worker.runtime = said.runtime or "unknown"
-        worker.version = said.version
+        worker.runtime = clean_label(said.runtime) or "unknown"
+        worker.version = clean_label(said.version)
         worker.language_telemetry = None if said.telemetry is None else _raw(said.telemetry)
         worker.name = clean_label(said.name) or worker.name
-        worker.os = said.os or worker.os
+        worker.os = clean_label(said.os) or worker.os
         worker.pid = said.pid if said.pid is not None else worker.pid
-        worker.isolation = said.isolation or worker.isolation
+        worker.isolation = clean_label(said.isolation) or worker.isolation
         worker.description = clean_label(said.description) or worker.description
+        log.info(
+            "{worker} is here, from {address}", worker=worker.describe, address=worker.ip_address
+        )
         if said.features is not None:
             worker.features = tuple(said.features)
         if said.namespace and said.namespace != worker.namespace:

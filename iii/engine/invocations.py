@@ -19,10 +19,13 @@ from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from twisted.logger import Logger
 
 from iii.engine.clock import Clock
 from iii.engine.ids import uuid4_text
 from iii.errors import Code, InvocationError
+
+log = Logger()
 
 NULL = Raw(b"null")
 
@@ -159,12 +162,21 @@ class Invocations:
         call = owner.executing.pop(id, None)
         if call is None:
             return False
-        call.done(call, result, error)
+        try:
+            call.done(call, result, error)
+        except Exception:
+            # The requester's trouble must not reach the connection that answered.
+            log.failure("the outcome of {id} could not be used", id=call.function_id)
         return True
 
     def abandon(self, call: Call) -> None:
         """Forget ``call``: nobody waits for it any more, and ``done`` is not told."""
         call.done = ignore_outcome
+
+    @staticmethod
+    def awaited(owner: Owner) -> int:
+        """How many calls ``owner`` runs whose outcome somebody waits for."""
+        return sum(1 for call in owner.executing.values() if call.done is not ignore_outcome)
 
     def stop_all(self, owner: Owner) -> None:
         """End every call ``owner`` was running: its connection is gone."""

@@ -61,6 +61,11 @@ class Module:
     def closing(self) -> None:
         """The engine is about to stop: take no new work.  What runs goes on."""
 
+    @property
+    def under_way(self) -> int:
+        """What a stop should wait for beside calls, such as answers being streamed."""
+        return 0
+
     def stop(self) -> Awaitable[None] | None:
         """Release everything."""
         return None

@@ -82,7 +82,7 @@ class NativeFunction:
         data = bytes(call.data)
         try:
             taken = self._decoder.decode(b"{}" if data == b"null" else data)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             message = f"Failed to deserialize input for {self.id}: {explain(error)}"
             self._fail(call, ErrorBody(Code.DESERIALIZATION_ERROR, message))
             return

@@ -260,6 +260,7 @@ class Triggers:
             self._tell_removed(binding)
             return self._add(binding)
         if binding.active:
+            _tell_renewed(binding.type.provider, binding)
             return succeed(None)
         answer: Deferred[None] = Deferred()
         binding.waiting.append(answer)
@@ -375,6 +376,11 @@ class SeveralProviders:
         other.remove(binding)
         return failure
 
+    def renewed(self, binding: Binding) -> None:
+        """Tell both."""
+        _tell_renewed(self._first, binding)
+        _tell_renewed(self._second, binding)
+
     def remove(self, binding: Binding) -> Deferred[None] | None:
         """Deactivate in both."""
         removals = [self._first.remove(binding), self._second.remove(binding)]
@@ -406,6 +412,12 @@ def _fire(waiting: list[Deferred[None]], outcome: Any) -> None:
     while waiting:
         waiter = waiting.pop()
         waiter.callback(outcome) if outcome is None else waiter.errback(outcome)
+
+
+def _tell_renewed(provider: Provider, binding: Binding) -> None:
+    renewed = getattr(provider, "renewed", None)
+    if renewed is not None:
+        renewed(binding)
 
 
 def _all_accepted(waits: list[Deferred[None]]) -> Deferred[None]:

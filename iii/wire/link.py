@@ -21,11 +21,11 @@ from iii.engine.workers import Worker
 from iii.errors import Code
 from iii.wire import messages as m
 from iii.wire.codec import encode, invoke_message, plain, result_message
+from iii.wire.frames import MAX_MESSAGE_BYTES
 from iii.wire.outbox import Outbox
 
 log = Logger()
 
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
 PYTHON_LIMIT_BYTES = 1024 * 1024
 PYTHON_RAISED_LIMIT = (0, 24, 6)
 LARGE_MESSAGES = "large-messages.v1"
@@ -63,16 +63,13 @@ class WorkerLink:
     def invoke(self, call: Call) -> None:
         """Send a call; refuse it when it can't arrive."""
         payload = invoke_message(call)
-        if len(payload) > PYTHON_LIMIT_BYTES and self._too_large(len(payload)):
-            text = (
-                f"the call of {call.function_id} has {len(payload)} bytes, "
-                f"{self.worker.describe} takes {PYTHON_LIMIT_BYTES}"
-            )
-            log.warn("{text}", text=text)
-            body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
-            self._invocations.finish(self.worker, call.id, None, body)
+        size = len(payload)
+        if size > PYTHON_LIMIT_BYTES and (
+            refusal := self._too_large(f"the call of {call.function_id}", size)
+        ):
+            self._invocations.finish(self.worker, call.id, None, refusal)
             return
-        if self._outbox.queued > MAX_QUEUED_BYTES:
+        if self._outbox.full:
             text = f"{self.worker.describe} does not read: {self._outbox.queued} bytes are waiting"
             body = ErrorBody(Code.OVERLOADED, text)
             self._invocations.finish(self.worker, call.id, None, body)
@@ -136,31 +133,39 @@ class WorkerLink:
         if not self.open:
             return
         payload = result_message(id, function_id, result, error, traceparent, baggage)
-        if len(payload) > PYTHON_LIMIT_BYTES and self._too_large(len(payload)):
-            text = (
-                f"the result of {function_id} has {len(payload)} bytes, "
-                f"{self.worker.describe} takes {PYTHON_LIMIT_BYTES}"
-            )
-            log.warn("{text}", text=text)
-            body = ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
-            payload = result_message(id, function_id, None, body, traceparent, baggage)
-        if self._outbox.queued > MAX_QUEUED_BYTES:
+        size = len(payload)
+        if size > PYTHON_LIMIT_BYTES and (
+            refusal := self._too_large(f"the result of {function_id}", size)
+        ):
+            payload = result_message(id, function_id, None, refusal, traceparent, baggage)
+        if self._outbox.full:
             self.overloaded(f"{self._outbox.queued} bytes of results are waiting")
             return
         self._outbox.send_text(payload)
 
     def send(self, message: m.Message) -> None:
         """Any other message."""
-        if self.open:
+        if self.open and self._outbox.full:
+            self.overloaded(f"{self._outbox.queued} bytes are waiting")
+        elif self.open:
             self._outbox.send_text(plain(message))
 
-    def _too_large(self, size: int) -> bool:
-        """Whether the peer would end its connection over a message of ``size`` bytes."""
+    def _ceiling(self) -> int:
+        """The largest message that doesn't end the peer's connection (01 §16.4)."""
         worker = self.worker
         if worker.runtime != "python" or LARGE_MESSAGES in worker.features:
-            return False
+            return MAX_MESSAGE_BYTES
         version = worker.version_tuple
-        return version is None or version < PYTHON_RAISED_LIMIT
+        old = version is None or version < PYTHON_RAISED_LIMIT
+        return PYTHON_LIMIT_BYTES if old else MAX_MESSAGE_BYTES
+
+    def _too_large(self, what: str, size: int) -> ErrorBody | None:
+        """The refusal of a message of ``size`` bytes, when it would do harm."""
+        if size <= PYTHON_LIMIT_BYTES or size <= self._ceiling():
+            return None
+        text = f"{what} has {size} bytes, {self.worker.describe} takes {self._ceiling()}"
+        log.warn("{text}", text=text)
+        return ErrorBody(Code.PAYLOAD_TOO_LARGE, text)
 
     def overloaded(self, reason: str) -> None:
         """The engine can't keep up with this connection: end it, nobody else suffers."""

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from iii.engine.clock import Clock, Deadlines, Timer
 from iii.engine.core import Engine
-from iii.net import listen, show_address
+from iii.net import listen, shown
 from iii.wire.connection import Connection
 from iii.wire.frames import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
 
@@ -147,15 +147,14 @@ class WorkerListener(Service):
         :raises StartError: the address is taken
         """
         self._ports = listen(
-            self.engine.reactor, self.factory, self.host, self.port, "the worker `port:`"
+            self.engine.reactor, self.factory, self.host, self.port, "the setting 'port'"
         )
         self.port = self._ports[0].getHost().port
 
     @property
     def addresses(self) -> list[str]:
         """Where it listens, for people."""
-        hosts = [port.getHost() for port in self._ports]
-        return [show_address(host.host, host.port) for host in hosts]
+        return [shown(port) for port in self._ports]
 
     def stop_listening(self) -> Deferred[Any]:
         """Accept no more connections."""

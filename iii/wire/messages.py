@@ -172,8 +172,8 @@ class InvokeFunction(Message, tag="invokefunction"):
     function_id: str
     data: Raw = NULL
     invocation_id: str | None = None
-    traceparent: str | None = None
-    baggage: str | None = None
+    traceparent: Any = None
+    baggage: Any = None
     action: Raw = ABSENT
     metadata: Raw = ABSENT
     namespace: str | None = None
@@ -189,8 +189,8 @@ class InvocationResult(Message, tag="invocationresult"):
     function_id: str | None = None
     result: Raw = ABSENT
     error: Raw = ABSENT
-    traceparent: str | None = None
-    baggage: str | None = None
+    traceparent: Any = None
+    baggage: Any = None
 
 
 Inbound = (

@@ -26,6 +26,9 @@ from iii.engine.turn import Turn
 
 WINDOW_BYTES = 256 * 1024
 STALL_S = 60.0
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+# Many tiny frames cost more than their bytes.
+MAX_QUEUED_FRAMES = 100_000
 _STALL_LOOKS = 4
 """How often it is looked at within that time: the last look may be that much late."""
 
@@ -158,13 +161,21 @@ class Outbox:
         """Send a control frame before everything that waits."""
         if self._queue is None:
             self.send(frame)
-        elif not self.closing:
+        elif not self.closing and not self.full:
+            # Who never reads and pings on gets no more pongs than fit.
             self._queue.appendleft(frame)
             self.queued += len(frame)
 
     def on_drained(self, drained: Callable[[], None]) -> None:
         """Call ``drained()`` each time nothing waits any more."""
         self._drained = drained
+
+    @property
+    def full(self) -> bool:
+        """Whether more waits than may: the peer doesn't read."""
+        return self._queue is not None and (
+            self.queued > MAX_QUEUED_BYTES or len(self._queue) > MAX_QUEUED_FRAMES
+        )
 
     def flush(self) -> None:
         """Write what this turn gathered."""

@@ -79,6 +79,8 @@ class Session:
             self._engine.telemetry(telemetry.KINDS[payload[:4]], payload[4:])
             return
         try:
+            if is_binary:
+                payload.decode()  # it may go on to others as text
             message = m.decode(payload)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             self._undecodable(payload, error)
@@ -162,6 +164,12 @@ class Session:
             if action == "void":
                 id = None
         namespace = message.namespace
+        traceparent, baggage = message.traceparent, message.baggage
+        if len(message.function_id) > MAX_ID_BYTES:
+            text = f"function_id may have {MAX_ID_BYTES} bytes"
+            message.function_id = message.function_id[:64] + "…"
+            self._refuse_call(message, ErrorBody(Code.INVALID_ARGUMENTS, text))
+            return
         if namespace is not None and not namespace.strip():
             text = "`namespace` is empty: leave it out or name one"
             self._refuse_call(message, ErrorBody(Code.INVALID_NAMESPACE, text))
@@ -173,8 +181,9 @@ class Session:
             with_caller(message.data, self._caller),
             self._unheard if id is None else self._answer,
             id,
-            message.traceparent,
-            message.baggage,
+            # Whatever is no string can't be passed on and must not fail the call.
+            traceparent if type(traceparent) is str else None,
+            baggage if type(baggage) is str else None,
             None if metadata is m.ABSENT else m.given(metadata),
             namespace,
         )
@@ -363,6 +372,8 @@ class Session:
         known = message.id in triggers
         try:
             self._check_limits(message.id, known, len(triggers), MAX_TRIGGERS)
+            for name in (message.trigger_type, message.function_id, message.trigger_namespace):
+                self._check_limits(name or "", True, 0, 0)
             registration = Registration(
                 message.id,
                 message.trigger_type,

@@ -235,6 +235,11 @@ class HttpConnection(Protocol):
         self.server.idle.discard(self)
         self.server.heads.add(self)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is owed or under way."""
+        return self._exchange is not None and not self._answered
+
     # Source (of a body) ----------------------------------------------------------------
 
     @property

@@ -16,10 +16,10 @@ from twisted.logger import Logger
 from iii.engine.module import Module, ModuleApi
 from iii.modules.http.config import HttpConfig
 from iii.modules.http.entry import HttpTrigger
-from iii.modules.http.listener import listen, shown
 from iii.modules.http.resource import Routes
 from iii.modules.http.server import HttpServer
 from iii.modules.http.service import HttpService
+from iii.net import listen, shown
 
 log = Logger()
 
@@ -49,7 +49,13 @@ class HttpModule(Module):
             error=service.error,
             error_fields=service.cors.json(None),
         )
-        self._ports = listen(engine.reactor, self._server, self._config.host, self._config.port)
+        self._ports = listen(
+            engine.reactor,
+            self._server,
+            self._config.host,
+            self._config.port,
+            "the setting 'port' of iii-http",
+        )
         address: Any = self._ports[0].getHost()
         engine.announce("http", address.port)
         for name, description in (("http", "HTTP API trigger"), ("api", "Older name of http")):
@@ -64,6 +70,11 @@ class HttpModule(Module):
             self._service.closing = True
             self._server.closing = True
         self._unbind()
+
+    @property
+    def under_way(self) -> int:
+        """Module: requests that are not answered to the end."""
+        return 0 if self._server is None else self._server.under_way
 
     async def stop(self) -> None:
         """Module: end what is left."""

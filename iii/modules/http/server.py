@@ -69,6 +69,11 @@ class HttpServer(Factory):
         self._second = -1
         self._prefixes: dict[int, bytes] = {}
 
+    @property
+    def under_way(self) -> int:
+        """Requests whose answer isn't out."""
+        return sum(1 for connection in self.connections if connection.busy)
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Twisted: a client connected."""
         return HttpConnection(self)

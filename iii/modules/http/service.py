@@ -79,6 +79,12 @@ class HttpService:
             function=binding.function_id,
         )
 
+    def renewed(self, binding: Binding) -> None:
+        """Provider: another worker registered it too, so it is the newest again."""
+        route, entry = self._bindings[binding]
+        route.stack.remove(entry)
+        route.stack.append(entry)
+
     def remove(self, binding: Binding) -> None:
         """Provider: a route goes; what it is doing goes on."""
         known = self._bindings.pop(binding, None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -525,4 +526,10 @@ class Serving:
 
 def _ended(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
     """What ``start_call`` tells."""
-    call.requester.ended(result, error)
+    serving: Serving = call.requester
+    try:
+        serving.ended(result, error)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        # Well-formed, or it would not be here, but nothing an answer can be made of.
+        message = f"the function's result can't be used: {problem}"
+        serving.fail(500, Code.SERIALIZATION_ERROR, message)
