@@ -80,7 +80,7 @@ class TriggerType:
         self.namespace = namespace
         self.trigger_request_format = trigger_request_format
         self.call_request_format = call_request_format
-        self.bindings: dict[object, list[Binding]] = {}
+        self.bindings: dict[object, dict[Binding, None]] = {}
 
 
 class Registration:
@@ -137,10 +137,11 @@ class Registration:
 class Binding:
     """What a provider activates: fires ``function_id`` with ``metadata``."""
 
-    __slots__ = ("active", "registrations", "type", "waiting")
+    __slots__ = ("active", "likeness", "registrations", "type", "waiting")
 
-    def __init__(self, type: TriggerType, first: Registration) -> None:
+    def __init__(self, type: TriggerType, first: Registration, likeness: object) -> None:
         self.type = type
+        self.likeness = likeness  # under which ``type.bindings`` has it
         self.registrations = [first]
         self.active = False
         self.waiting: list[Deferred[None]] = []

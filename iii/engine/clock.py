@@ -92,11 +92,6 @@ class Deadlines(Generic[K]):
         """Stop waiting for ``key``; unknown keys are fine."""
         self._due.pop(key, None)
 
-    def remaining_s(self, key: K) -> float:
-        """Seconds until ``key`` is overdue; 0 when it is, or is unknown."""
-        due = self._due.get(key)
-        return 0.0 if due is None else max(0.0, due - self._clock.monotonic())
-
     def stop(self) -> None:
         """Forget every key and the timer."""
         self._due.clear()

@@ -149,6 +149,7 @@ class CoreFunctions:
                 self._engine.triggers.move_type(key[1], worker, old, namespace)
                 del worker.trigger_types[key]
                 worker.trigger_types[(namespace, key[1])] = None
+        self._engine.triggers.resolve_again(worker)
 
     def create_channel(self, wanted: NewChannel) -> dict[str, dict[str, str]]:
         """``engine::channels::create``."""

@@ -248,7 +248,7 @@ class Discovery:
             mine = [
                 function_row(function, caller)
                 for function in self._engine.functions
-                if owner_name(function.spec.owner, function.id) == wanted.name
+                if wanted.name in _owner_names(function)
             ]
             types = [type for type in self._types(everyone) if type_owner(type) == wanted.name]
             triggers = self._instances(Query(include_internal=True, worker=wanted.name))
@@ -281,9 +281,14 @@ def _matches(function: Function, query: Query) -> bool:
     if query.prefix is not None and not function.id.startswith(query.prefix):
         return False
     wanted = [name for name in (query.worker, *(query.workers or ())) if name]
-    if wanted and owner_name(function.spec.owner, function.id) not in wanted:
+    if wanted and not any(name in wanted for name in _owner_names(function)):
         return False
     return _contains(query.search, function.id, function.spec.description)
+
+
+def _owner_names(function: Function) -> list[str]:
+    """Every worker that serves ``function``."""
+    return [owner_name(spec.owner, function.id) for spec in function.specs]
 
 
 def _contains(needle: str | None, *texts: str | None) -> bool:

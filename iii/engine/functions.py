@@ -118,6 +118,7 @@ class Functions:
     def __init__(self, routing: Routing = "balance") -> None:
         self._routing: Routing = routing
         self._functions: dict[Key, Function] = {}
+        self._in_namespaces: dict[tuple[str, str], None] = {}
         self.changed: Callable[[], None] = lambda: None
         self.aliases: dict[str, str] = {}
         self.registered_total = 0
@@ -145,11 +146,11 @@ class Functions:
     def not_found(self, function_id: str, namespace: str | None) -> ErrorBody:
         """The error for a call of a function nobody owns."""
         wanted = namespace or DEFAULT_NAMESPACE
-        elsewhere = sorted(
-            function.namespace
-            for function in self._functions.values()
-            if function.id == function_id and function.namespace != wanted
-        )
+        # A miss must not cost a look at everything while nobody uses namespaces.
+        named = (key for key in self._in_namespaces if key[1] == function_id)
+        elsewhere = sorted(namespace for namespace, _ in named if namespace != wanted)
+        if wanted != DEFAULT_NAMESPACE and function_id in self._functions:
+            elsewhere.append(DEFAULT_NAMESPACE)
         message = f"Function {function_id} not found"
         if wanted != DEFAULT_NAMESPACE or elsewhere:
             message += f" in namespace {wanted}."
@@ -169,6 +170,8 @@ class Functions:
         function = self._functions.get(key)
         if function is None:
             function = self._functions[key] = Function(id, namespace)
+            if isinstance(key, tuple):
+                self._in_namespaces[key] = None
         elif not spec.owner.native and function.spec.owner.native:
             raise RegistrationError(
                 Code.FUNCTION_NAMESPACE_CONFLICT,
@@ -202,6 +205,8 @@ class Functions:
             function.choose_serving(self._routing)
         else:
             del self._functions[key]
+            if isinstance(key, tuple):
+                del self._in_namespaces[key]
             self.changed()
         return True
 

@@ -162,11 +162,7 @@ class Invocations:
         call = owner.executing.pop(id, None)
         if call is None:
             return False
-        try:
-            call.done(call, result, error)
-        except Exception:
-            # The requester's trouble must not reach the connection that answered.
-            log.failure("the outcome of {id} could not be used", id=call.function_id)
+        _tell(call, result, error)
         return True
 
     def abandon(self, call: Call) -> None:
@@ -183,7 +179,7 @@ class Invocations:
         calls = list(owner.executing.values())
         owner.executing.clear()
         for call in calls:
-            call.done(call, None, STOPPED)
+            _tell(call, None, STOPPED)
 
     def expire(self, owner: Owner) -> int:
         """End the calls of ``owner`` that are older than the limit; how many."""
@@ -196,5 +192,13 @@ class Invocations:
             del owner.executing[call.id]
             expired += 1
             message = f"no result after {self.limit_s:g} s"
-            call.done(call, None, ErrorBody(Code.INVOCATION_TIMEOUT, message))
+            _tell(call, None, ErrorBody(Code.INVOCATION_TIMEOUT, message))
         return expired
+
+
+def _tell(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+    """The requester's trouble must not reach the connection that answered."""
+    try:
+        call.done(call, result, error)
+    except Exception:
+        log.failure("the outcome of {id} could not be used", id=call.function_id)

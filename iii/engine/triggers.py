@@ -165,6 +165,14 @@ class Triggers:
         table[registration.id] = registration
         return self._activate(registration)
 
+    def resolve_again(self, owner: Worker) -> None:
+        """``owner`` says late which namespace it is in: its triggers may mean another type."""
+        for registration in list(owner.triggers.values()):
+            known = None if registration.binding is None else registration.binding.type
+            if registration.trigger_namespace is None and self._type_for(registration) is not known:
+                self.release(registration)
+                _all_settled([self.register(registration)])
+
     def unregister(self, id: str, owner: Worker | None) -> bool:
         """Remove ``owner``'s trigger ``id``.  False when it has none."""
         table = self._ownerless if owner is None else owner.triggers
@@ -198,7 +206,7 @@ class Triggers:
             for type in self._types.get(key_of(key[1], key[0]), []):
                 if type.owner is not owner:
                     continue
-                for binding in list(type.bindings.get(id, [])):
+                for binding in list(type.bindings.get(id, {})):
                     self._refuse(binding, RegistrationError(error.code, error.message), park=True)
 
     def accepted(self, owner: Worker, id: str) -> None:
@@ -206,7 +214,7 @@ class Triggers:
         for key in owner.trigger_types:
             for type in self._types.get(key_of(key[1], key[0]), []):
                 if type.owner is owner:
-                    for binding in type.bindings.get(id, []):
+                    for binding in type.bindings.get(id, {}):
                         _fire(binding.waiting, None)
 
     def _drop_from_table(self, registration: Registration) -> None:
@@ -242,12 +250,12 @@ class Triggers:
         self._active[registration] = None
         # A worker that provides a type knows triggers by id; a module's bindings are shared.
         likeness = registration.likeness if type.shared else registration.id
-        bindings = type.bindings.setdefault(likeness, [])
+        bindings = type.bindings.setdefault(likeness, {})
         for binding in bindings:
             if all(known.owner is not registration.owner for known in binding.registrations):
                 return self._join(binding, registration)
-        binding = Binding(type, registration)
-        bindings.append(binding)
+        binding = Binding(type, registration, likeness)
+        bindings[binding] = None
         registration.binding = binding
         return self._add(binding)
 
@@ -321,11 +329,10 @@ class Triggers:
             registration.owner.link.registration_failed(registration, body)
 
     def _forget(self, binding: Binding) -> None:
-        for likeness, bindings in list(binding.type.bindings.items()):
-            if binding in bindings:
-                bindings.remove(binding)
-                if not bindings:
-                    del binding.type.bindings[likeness]
+        bindings = binding.type.bindings.get(binding.likeness, {})
+        bindings.pop(binding, None)
+        if not bindings:
+            binding.type.bindings.pop(binding.likeness, None)
 
     def _drop(self, binding: Binding) -> None:
         self._forget(binding)

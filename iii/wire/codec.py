@@ -28,6 +28,8 @@ _CALLER = b'"_caller_worker_id":"'
 
 _LOST_ID = re.compile(rb'"invocation_id"\s*:\s*"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,128})"')
 _LOST_TYPE = re.compile(rb'"type"\s*:\s*"(invokefunction|invocationresult)"')
+_LOST_TRIGGER = re.compile(rb'"type"\s*:\s*"registertrigger"')
+_LOST_TRIGGER_ID = re.compile(rb'"id"\s*:\s*"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,128})"')
 _LOST_FUNCTION = re.compile(rb'"function_id"\s*:\s*"([^"\\]{1,1024})"')
 
 
@@ -115,6 +117,12 @@ def error_body(raw: Raw) -> ErrorBody | None:
     return ErrorBody(
         Code.INVOCATION_FAILED, value if isinstance(value, str) else bytes(present).decode()
     )
+
+
+def lost_trigger_id(payload: bytes) -> str | None:
+    """The id of a ``registertrigger`` that can't be decoded."""
+    id = _LOST_TRIGGER_ID.search(payload)
+    return id[1].decode() if id is not None and _LOST_TRIGGER.search(payload) else None
 
 
 class Lost:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = Logger()
 
+CLOSE_INTERNAL_ERROR = 1011
 CHANNEL_PREFIX = "/ws/channels/"
 MAX_REQUEST_BYTES = 64 * 1024
 
@@ -202,7 +203,12 @@ class Connection(FastFrames):
         if self.state == self.STATE_CONNECTING and len(self.data) > MAX_REQUEST_BYTES:
             self.failHandshake(f"the request has more than {MAX_REQUEST_BYTES} bytes", 431)
             return
-        factory.turn.run(super().dataReceived, data)
+        try:
+            factory.turn.run(super().dataReceived, data)
+        except Exception:
+            # A fault of ours costs this connection, visibly, and nobody else.
+            log.failure("{peer}: handling its messages failed", peer=self.peer)
+            self.sendClose(CLOSE_INTERNAL_ERROR, "internal error")
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """Autobahn: the connection is gone."""

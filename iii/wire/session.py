@@ -8,6 +8,7 @@ so a provider on the same connection can always answer.
 
 from __future__ import annotations
 
+import hmac
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ from iii.wire.codec import (
     Lost,
     encode,
     error_body,
+    lost_trigger_id,
     with_caller,
 )
 from iii.wire.link import Wire, WorkerLink
@@ -102,15 +104,13 @@ class Session:
 
     def _must_wait(self, message: m.Message) -> bool:
         """Whether ``message`` may only be handled after the waiting registration."""
-        if isinstance(message, m.InvokeFunction):
-            assert self._waiting is not None
-            return any(
-                isinstance(known, m.RegisterFunction) and known.id == message.function_id
-                for known in self._waiting
-            )
-        if type(message) not in _REGISTRATIONS:
-            return False
         assert self._waiting is not None
+        if isinstance(message, m.InvokeFunction):
+            registers = (known for known in self._waiting if isinstance(known, m.RegisterFunction))
+            if all(known.id != message.function_id for known in registers):
+                return False
+        elif type(message) not in _REGISTRATIONS:
+            return False
         if len(self._waiting) >= MAX_WAITING_REGISTRATIONS:
             self._link.overloaded("too many registrations are waiting for a module")
         return True
@@ -135,22 +135,30 @@ class Session:
         log.warn(
             "{worker}: ignored a message that can't be decoded: {error}",
             worker=self.worker.describe,
-            error=error,
+            error=shortened(str(error)),
         )
         lost = Lost.find(payload)
         if lost is None:
+            self._tell_broken_trigger(payload, error)
             return
         malformed = isinstance(error, (msgspec.DecodeError, RecursionError))
         body = ErrorBody(
             Code.INVALID_JSON
             if malformed and not isinstance(error, msgspec.ValidationError)
             else Code.DESERIALIZATION_ERROR,
-            f"the message can't be decoded: {error}",
+            f"the message can't be decoded: {shortened(str(error), 400)}",
         )
         if lost.is_result:
             self._invocations.finish(self.worker, lost.invocation_id, None, body)
         else:
             self._link.send_result(lost.invocation_id, lost.function_id, None, body)
+
+    def _tell_broken_trigger(self, payload: bytes, error: Exception) -> None:
+        """A trigger that can't be read is refused like any other, when it says its id."""
+        id = lost_trigger_id(payload)
+        if id is not None:
+            body = ErrorBody(Code.TRIGGER_REGISTRATION_FAILED, f"it can't be decoded: {error}")
+            self._link.send(m.TriggerRegistrationResult(id, "", "", Raw(encode(body))))
 
     # Calls -----------------------------------------------------------------------------
 
@@ -168,6 +176,8 @@ class Session:
         if len(message.function_id) > MAX_ID_BYTES:
             text = f"function_id may have {MAX_ID_BYTES} bytes"
             message.function_id = message.function_id[:64] + "…"
+            if message.invocation_id is None:
+                log.warn("{worker}: refused a call: {text}", worker=self.worker.describe, text=text)
             self._refuse_call(message, ErrorBody(Code.INVALID_ARGUMENTS, text))
             return
         if namespace is not None and not namespace.strip():
@@ -217,9 +227,9 @@ class Session:
             "{worker}: invokefunction {function} has an unknown action {action}",
             worker=self.worker.describe,
             function=message.function_id,
-            action=action,
+            action=shortened(str(action)),
         )
-        error = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {kind!r}")
+        error = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {shortened(repr(kind))}")
         self._refuse_call(message, error)
         return "answered"
 
@@ -323,6 +333,7 @@ class Session:
         )
         try:
             self._check_limits(message.id, key in functions, len(functions), MAX_FUNCTIONS)
+            self._check_limits(namespace, True, 0, 0)
             m.require_readable(*formats)
             self._engine.functions.register(message.id, spec, namespace)
         except RegistrationError as error:
@@ -354,6 +365,7 @@ class Session:
         )
         try:
             self._check_limits(message.id, key in types, len(types), MAX_TRIGGERS)
+            self._check_limits(namespace, True, 0, 0)
             m.require_readable(message.trigger_request_format, message.call_request_format)
             types[key] = None
             return self._engine.triggers.add_type(type)
@@ -372,7 +384,8 @@ class Session:
         known = message.id in triggers
         try:
             self._check_limits(message.id, known, len(triggers), MAX_TRIGGERS)
-            for name in (message.trigger_type, message.function_id, message.trigger_namespace):
+            names = (message.trigger_type, message.function_id)
+            for name in (*names, message.namespace, message.trigger_namespace):
                 self._check_limits(name or "", True, 0, 0)
             registration = Registration(
                 message.id,
@@ -414,7 +427,9 @@ class Session:
     def _reattach(self, message: m.Reattach) -> None:
         """End the worker's old connection before anything else of the new one."""
         old = self._engine.workers.get(str(message.previous_worker_id))
-        if old is None or old is self.worker or old.reattach_token != message.reattach_token:
+        if old is None or old is self.worker:
+            return
+        if not hmac.compare_digest(old.reattach_token, str(message.reattach_token or "")):
             return
         log.info("{old}: replaced by its reconnect {new}", old=old.describe, new=self.worker.id)
         old.link.evict()
@@ -443,9 +458,14 @@ class Session:
             "{worker}: refused {what} {id}: {error}",
             worker=self.worker.describe,
             what=what,
-            id=id if len(id) <= 80 else id[:80] + "…",
+            id=shortened(id),
             error=error.message,
         )
+
+
+def shortened(text: str, chars: int = 80) -> str:
+    """What a peer sent, for a log line of bounded length."""
+    return text if len(text) <= chars else text[:chars] + "…"
 
 
 _Handler = Callable[[Session, Any], Deferred[None] | None]

@@ -51,13 +51,6 @@ class DeadlineCase(SynchronousTestCase):
         self.ticks.advance(10)
         self.assertEqual(len(self.over), 1000)
 
-    def test_the_remaining_time(self) -> None:
-        """0 when overdue or unknown."""
-        self.deadlines.add("a")
-        self.ticks.advance(4)
-        self.assertEqual(self.deadlines.remaining_s("a"), 6)
-        self.assertEqual(self.deadlines.remaining_s("b"), 0)
-
     def test_a_key_may_wait_again_from_the_callback(self) -> None:
         """What pings do."""
         self.deadlines._expired = lambda key: (self.over.append(key), self.deadlines.add(key))  # type: ignore[assignment,func-returns-value]

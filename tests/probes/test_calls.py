@@ -284,7 +284,7 @@ class Calls(EngineCase):
         worker.send("registertrigger", id=id, trigger_type="tt", function_id="f", config={})
         refused = await worker.expect("triggerregistrationresult")
         self.assertEqual(refused["error"]["code"], "limit_exceeded")
-        self.assertEqual((await other.error_of(id))["code"], "function_not_found")
+        self.assertEqual((await other.error_of(id))["code"], "INVALID_ARGUMENTS")
 
     @probe("01.59")
     async def test_trace_context_is_passed_on(self) -> None:

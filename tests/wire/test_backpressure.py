@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iii.wire import link
+from iii.wire import outbox
 from tests.support.engine_case import RawWorker
 from tests.support.rawsocket import CLOSE, PING, PONG, TEXT, frame
 from tests.wire.support import TimelessCase, WireCase
@@ -15,7 +15,7 @@ class NonReader(WireCase):
     """The engine's limits with 512 KiB instead of 64 MiB."""
 
     async def setUp(self) -> None:
-        self.patch(link, "MAX_QUEUED_BYTES", LIMIT_BYTES)
+        self.patch(outbox, "MAX_QUEUED_BYTES", LIMIT_BYTES)
         await super().setUp()
 
     async def stuck_worker(self, *functions: str) -> RawWorker:

@@ -237,8 +237,8 @@ class HttpConnection(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is owed or under way."""
-        return self._exchange is not None and not self._answered
+        """Whether an answer is owed, under way, or not read yet."""
+        return (self._exchange is not None and not self._answered) or self._unsent
 
     # Source (of a body) ----------------------------------------------------------------
 

@@ -183,7 +183,8 @@ class Serving:
         """The function wants to read a body that is here, or that there is none."""
         self.request_body = channel
         self._upload = Upload(self.exchange, channel, None, self._stream_too_large)
-        self._upload.send(self._source)
+        source, self._source = self._source, b""
+        self._upload.send(source)
 
     def _stream_body(self) -> None:
         """A body that streams in needs its channel at once: a full one holds it back."""
@@ -499,6 +500,7 @@ class Serving:
     def _release(self, *, keep_response: bool = False) -> None:
         """The head is decided: give back the slot, the timer and the channels."""
         self._released = True
+        self._body = b"null"
         service = self.service
         service.deadlines.discard(self)
         if self._resultless:
@@ -515,6 +517,7 @@ class Serving:
                 response.reader_gone()
         channel = self.request_body
         if channel is None:
+            self._source = b""
             channels.withdraw(self._body_id)
         elif channel.reader_taken:
             channel.withdraw()

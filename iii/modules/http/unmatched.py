@@ -31,7 +31,7 @@ def not_found_route(function_id: str) -> Route[Entry]:
     registration = Registration(
         "not_found_function", "http", function_id, Raw(b'{"api_path":"*"}'), owner=None
     )
-    binding = Binding(TriggerType("http", _NoProvider()), registration)
+    binding = Binding(TriggerType("http", _NoProvider()), registration, None)
     route: Route[Entry] = Route("*")
     route.stack.append(Entry(binding, ignore_trailing_slash=False))
     return route
