@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True):
     shutdown_timeout_ms: Milliseconds = 8000
     auth: Auth | None = None
     registration_namespace_grace_ms: Milliseconds | None = None
+    invocation_limit_ms: Milliseconds = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True)

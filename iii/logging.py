@@ -172,7 +172,12 @@ def text_lines(
         level = f"\x1b[{_COLOUR[weight]}m{level}\x1b[0m"
         target = f"\x1b[2m{target}\x1b[0m"
     shown = _mentioned(event)
-    rest = [(name, value) for name, value in _fields(event) if name not in shown]
+    said = [event[name] for name in shown if name in event]
+    rest = [
+        (name, value)
+        for name, value in _fields(event)
+        if name not in shown and value != "" and value not in said
+    ]
     lines = [f"[{clock}] {level} {target} {formatEvent(dict(event))}"]
     for index, (name, value) in enumerate(rest):
         branch = "└" if index == len(rest) - 1 else "├"

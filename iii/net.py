@@ -77,7 +77,7 @@ def _bind(reactor: Any, factory: Any, host: str, port: int, setting: str) -> Any
                 f"address {where} is already in use (Address already in use)"
                 f"{f' by {who}' if who else ''}: stop who has it, or choose another with {setting}",
             ) from error
-        text = f"failed to bind to {where} ({setting}): {reason}"
+        text = f"failed to bind to {where}: {reason}; check its host, and {setting}"
         raise StartError(Code.CONFIG_ERROR, text) from error
 
 

@@ -112,7 +112,13 @@ class EngineService(MultiService):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.configuration = configuration
-        self.engine = Engine(reactor, clock=clock, routing=configuration.settings.function_routing)
+        settings = configuration.settings
+        self.engine = Engine(
+            reactor,
+            clock=clock,
+            routing=settings.function_routing,
+            invocation_limit_s=settings.invocation_limit_ms / 1000,
+        )
         self.listeners: list[WorkerListener] = []
         self._environ = environ
         self.output = output

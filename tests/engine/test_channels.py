@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock as Ticks
 from twisted.trial.unittest import SynchronousTestCase
 
-from iii.engine.channels import DEFAULT_SIZE, MAX_SIZE, SWEEP_S, UNTAKEN_TTL_S, Channels
+from iii.engine.channels import (
+    DEFAULT_SIZE,
+    MAX_SIZE,
+    SWEEP_S,
+    UNTAKEN_TTL_S,
+    Channel,
+    Channels,
+    Offer,
+)
 from iii.engine.clock import Clock
 
 
@@ -203,3 +212,53 @@ class Model(ChannelCase):
             self.assertEqual(channel.closed, over)
             if over:
                 return
+
+
+class Offers(SynchronousTestCase):
+    """A channel that is made when somebody asks for it."""
+
+    def setUp(self) -> None:
+        self.ticks = Ticks()
+        self.channels = Channels(Clock.virtual(self.ticks))
+        self.made: list[Channel] = []
+        self.id = self.channels.offer(Offer("secret", self.made.append))
+
+    def test_the_key_makes_it(self) -> None:
+        channel = self.channels.find(self.id, "secret")
+        self.assertEqual(self.made, [channel])
+        self.assertIs(self.channels.find(self.id, "secret"), channel)
+        self.assertEqual(len(self.made), 1)
+
+    def test_without_the_key_nothing_is_made(self) -> None:
+        self.assertIsNone(self.channels.find(self.id, "guess"))
+        self.assertEqual(self.made, [])
+
+    def test_a_withdrawn_offer_is_gone(self) -> None:
+        self.channels.withdraw(self.id)
+        self.assertIsNone(self.channels.find(self.id, "secret"))
+        self.assertEqual(len(self.channels), 0)
+
+    def test_the_sweep_leaves_offers_alone(self) -> None:
+        """Whoever offers withdraws; only channels have a time limit."""
+        self.channels.create()
+        self.ticks.pump([60.0] * 10)
+        self.assertEqual(len(self.channels), 1)
+        self.assertIsNotNone(self.channels.find(self.id, "secret"))
+
+
+class Bytes(SynchronousTestCase):
+    """docs/limits.md: what is kept for a reader is bounded in bytes, too."""
+
+    def test_few_large_frames_pause_the_writer(self) -> None:
+        channel = Channels(Clock.virtual(Ticks())).create(1024)
+        writer = mock.Mock()
+        channel.attach_writer(writer)
+        for _ in range(7):
+            channel.put(b"x" * 1024 * 1024)
+        writer.pause.assert_not_called()
+        channel.put(b"x" * 1024 * 1024)
+        writer.pause.assert_called_once_with()
+        reader = mock.Mock()
+        reader.deliver.return_value = True
+        channel.attach_reader(reader)
+        writer.resume.assert_called_once_with()

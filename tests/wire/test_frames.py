@@ -170,7 +170,34 @@ def streams(draw: st.DrawFn, usual: st.SearchStrategy[bytes] = USUAL) -> list[by
     return parts
 
 
-class SameAsAutobahn(SynchronousTestCase):
+class Comparison(SynchronousTestCase):
+    """Feeds two implementations the same chunks."""
+
+    def compare(
+        self, limits: tuple[int, int], parts: list[bytes], sizes: list[int], cycle: bool
+    ) -> None:
+        """Feed both and look at both, after every chunk and at the end."""
+        self.patch(frames, "MAX_FRAME_BYTES", limits[0])
+        fast, generic = Side(Fast, *limits), Side(Generic, *limits)
+        sides = (fast, generic)
+        for chunk in chunks(parts, sizes, cycle):
+            for side in sides:
+                if side.over:
+                    continue
+                if chunk is None:
+                    side.close()
+                else:
+                    side.feed(chunk)
+            self.assertEqual(fast.outcome(), generic.outcome(), chunk)
+        for side in sides:
+            side.wait()
+        self.assertEqual(fast.outcome(), generic.outcome(), "after the time-outs")
+        for side in sides:
+            side.lose()
+        self.assertEqual(fast.outcome(), generic.outcome(), "after the end")
+
+
+class SameAsAutobahn(Comparison):
     """Issue 3, "Bad input": every outcome of the fast path is Autobahn's."""
 
     @settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
@@ -202,29 +229,6 @@ class SameAsAutobahn(SynchronousTestCase):
     def test_large_frames(self, parts: list[bytes], sizes: list[int], cycle: bool) -> None:
         """Around the limits and the 16-bit length."""
         self.compare(LARGE, parts, [*sizes, 40_000], cycle)
-
-    def compare(
-        self, limits: tuple[int, int], parts: list[bytes], sizes: list[int], cycle: bool
-    ) -> None:
-        """Feed both and look at both, after every chunk and at the end."""
-        self.patch(frames, "MAX_FRAME_BYTES", limits[0])
-        fast, generic = Side(Fast, *limits), Side(Generic, *limits)
-        sides = (fast, generic)
-        for chunk in chunks(parts, sizes, cycle):
-            for side in sides:
-                if side.over:
-                    continue
-                if chunk is None:
-                    side.close()
-                else:
-                    side.feed(chunk)
-            self.assertEqual(fast.outcome(), generic.outcome(), chunk)
-        for side in sides:
-            side.wait()
-        self.assertEqual(fast.outcome(), generic.outcome(), "after the time-outs")
-        for side in sides:
-            side.lose()
-        self.assertEqual(fast.outcome(), generic.outcome(), "after the end")
 
 
 def chunks(parts: list[bytes], sizes: list[int], cycle: bool) -> list[bytes | None]:

@@ -417,17 +417,20 @@ class Serving:
         error_id = self.service.refuse(self.exchange, status, code, message, own, **beside)
         if status >= 500:
             log.error(
-                "Internal server error {error_id}: {method} {pattern} → {function}: "
-                "{code}: {message}",
+                "{status} {error_id}: {method} {pattern} → {function}: {code}: {message}",
+                status=status,
                 error_id=error_id,
                 method=self.exchange.method,
                 pattern=self.route_text,
                 function=self.entry.binding.function_id,
                 code=code,
                 message=message,
-                exception_type=code,
-                exception_message=message,
-                exception_stacktrace=stacktrace or "",
+                # For programs that read the log, by OpenTelemetry's names.
+                **{
+                    "exception.type": code,
+                    "exception.message": message,
+                    "exception.stacktrace": stacktrace or "",
+                },
             )
 
     def fail(self, status: int, code: str, message: str, **beside: Any) -> None:

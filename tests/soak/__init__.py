@@ -1,0 +1,7 @@
+"""Long forms of tests that are short in ``make test``.
+
+They are not collected by ``trial tests``; run them by name::
+
+    .venv/bin/trial tests.soak.cuts      # about 5 minutes
+    .venv/bin/trial tests.soak.frames    # about 5 minutes
+"""
