@@ -19,7 +19,7 @@ from twisted.logger import globalLogBeginner
 seen = {"reactor": type(reactor).__name__, "again": install() is reactor, "failures": 0}
 
 def observe(event):
-    seen["failures"] += "log_failure" in event
+    seen["failures"] += "log_failure" in event or bool(event.get("isError"))
 
 class Echo(Protocol):
     def dataReceived(self, data):
