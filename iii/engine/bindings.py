@@ -137,19 +137,26 @@ class Registration:
 class Binding:
     """What a provider activates: fires ``function_id`` with ``metadata``."""
 
-    __slots__ = ("active", "likeness", "registrations", "type", "waiting")
+    __slots__ = ("active", "likeness", "newest", "registrations", "type", "waiting")
 
     def __init__(self, type: TriggerType, first: Registration, likeness: object) -> None:
         self.type = type
         self.likeness = likeness  # under which ``type.bindings`` has it
         self.registrations = [first]
+        #: the registration whose values count
+        self.newest = first
         self.active = False
         self.waiting: list[Deferred[None]] = []
 
-    @property
-    def newest(self) -> Registration:
-        """The registration whose values count."""
-        return self.registrations[-1]
+    def join(self, registration: Registration) -> None:
+        """One more connection wants the same."""
+        self.registrations.append(registration)
+        self.newest = registration
+
+    def leave(self, registration: Registration) -> None:
+        """One of several doesn't any more."""
+        self.registrations.remove(registration)
+        self.newest = self.registrations[-1]
 
     @property
     def id(self) -> str:

@@ -75,13 +75,15 @@ class FunctionSpec:
 class Function:
     """One function id with its live owners, oldest first."""
 
-    __slots__ = ("_turn", "id", "namespace", "serving", "specs")
+    __slots__ = ("_turn", "id", "namespace", "serving", "sole", "specs")
 
     def __init__(self, id: str, namespace: str) -> None:
         self.id = id
         self.namespace = namespace
         self.specs: list[FunctionSpec] = []
         self.serving: list[FunctionOwner] = []
+        #: the owner that gets all calls, when there is but one
+        self.sole: FunctionOwner | None = None
         self._turn = 0
 
     @property
@@ -91,9 +93,9 @@ class Function:
 
     def pick(self) -> FunctionOwner:
         """The owner with the fewest calls in flight; ties go round."""
+        if self.sole is not None:
+            return self.sole
         serving = self.serving
-        if len(serving) == 1:
-            return serving[0]
         self._turn += 1
         start = self._turn % len(serving)
         order = serving[start:] + serving[:start]
@@ -103,9 +105,10 @@ class Function:
         """Work out anew which owners get calls."""
         if routing == "newest":
             self.serving = [self.specs[-1].owner]
-            return
-        newest_of = {spec.owner.identity: spec.owner for spec in self.specs}
-        self.serving = list(newest_of.values())
+        else:
+            newest_of = {spec.owner.identity: spec.owner for spec in self.specs}
+            self.serving = list(newest_of.values())
+        self.sole = self.serving[0] if len(self.serving) == 1 else None
 
 
 class Functions:

@@ -194,7 +194,7 @@ class Triggers:
             self._drop(binding)
             return
         counted = binding.newest is registration
-        binding.registrations.remove(registration)
+        binding.leave(registration)
         if counted and binding.newest.likeness != registration.likeness:
             # An older wish under the same id counts again.
             self._tell_removed(binding)
@@ -261,7 +261,7 @@ class Triggers:
 
     def _join(self, binding: Binding, registration: Registration) -> Deferred[None]:
         same = binding.newest.likeness == registration.likeness
-        binding.registrations.append(registration)
+        binding.join(registration)
         registration.binding = binding
         if not same:
             # One id, another wish: the newest counts, so the provider starts afresh.

@@ -14,8 +14,9 @@ import random
 from collections import Counter
 from typing import Any
 
+import msgspec
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -23,7 +24,7 @@ from twisted.python.failure import Failure
 from iii.engine.module import ModuleApi
 from iii.modules.http import HttpConfig, HttpModule
 from tests.support.engine_case import RawWorker
-from tests.support.rawsocket import open_socket
+from tests.support.rawsocket import PING, PONG, TEXT, frame, open_socket
 from tests.wire.proxy import CuttingProxy
 from tests.wire.support import WireCase
 
@@ -91,13 +92,18 @@ class Member:
 
     async def _serve(self, worker: RawWorker) -> None:
         """Answer calls until the connection breaks; some take a while."""
+        for message in worker.inbox:
+            self._handle(worker, message)
+        worker.inbox.clear()
         try:
             while True:
                 await worker.socket.until(lambda: bool(worker.socket.frames), "frames", 60)
-                worker._collect()
-                inbox, worker.inbox = worker.inbox, []
-                for message in inbox:
-                    self._handle(worker, message)
+                for got in worker.socket.frames:
+                    if got.opcode == TEXT:
+                        self._handle(worker, msgspec.json.decode(got.payload))
+                    elif got.opcode == PING:
+                        worker.socket.raw(frame(PONG, got.payload))
+                worker.socket.frames.clear()
         except AssertionError:
             # The connection is gone; the member that was cut comes back by itself.
             self.case.serving_ended += 1
@@ -159,11 +165,14 @@ class CutsCase(WireCase):
     async def tearDown(self) -> None:
         self.stopping = True
         await self.proxy.stop()
-        await gatherResults(self.running)
+        outcomes = await DeferredList(self.running, consumeErrors=True)
         stopping = self.http.stop()
         if stopping is not None:
             await stopping
         await super().tearDown()
+        for succeeded, failure in outcomes:
+            if not succeeded:
+                failure.raiseException()
 
     def background(self, work: Any) -> None:
         """Run a coroutine beside the test; it ends before the test does."""
@@ -314,7 +323,8 @@ class _Getter(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Protocol: the answer is complete."""
-        self.over.callback(self.data)
+        if not self.over.called:
+            self.over.callback(self.data)
 
 
 async def get(port: int, path: str) -> int:
@@ -322,5 +332,10 @@ async def get(port: int, path: str) -> int:
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
     getter = await connectProtocol(endpoint, _Getter())
     getter.transport.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    answer = await getter.over
+    getter.over.addTimeout(ANSWER_LIMIT_S, reactor)
+    try:
+        answer = await getter.over
+    except TimeoutError:
+        getter.transport.abortConnection()
+        return 0
     return int(answer.split(b" ", 2)[1])

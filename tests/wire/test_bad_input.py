@@ -155,6 +155,19 @@ IGNORED = (
         "",
         {"invocation_id": LONG_ID},
     ),
+    Ignored(
+        "void call of an id of 1 MB",
+        '{"type":"invokefunction","function_id":"ID"}'.replace("ID", LONG_ID),
+        "^worker .*: refused a call: function_id may have 1024 bytes$",
+    ),
+    Ignored("type of 1 MB", '{"type":"ID"}'.replace("ID", LONG_ID), UNDECODABLE),
+    Ignored(
+        "action of 1 MB",
+        '{"type":"invokefunction","function_id":"ok","action":{"type":"ID"}}'.replace(
+            "ID", LONG_ID
+        ),
+        "^worker .*: invokefunction ok has an unknown action",
+    ),
     Ignored("unregister of foreign things", '{"type":"unregisterfunction","id":"ok"}'),
     Ignored("wrong reattach", '{"type":"reattach","previous_worker_id":5,"reattach_token":[]}'),
 )

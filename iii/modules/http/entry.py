@@ -31,7 +31,7 @@ class HttpTrigger(Struct):
 class Entry:
     """A binding with its parsed configuration: an element of a route's stack."""
 
-    __slots__ = ("_openings", "binding", "condition", "method", "middleware", "pattern", "plain")
+    __slots__ = ("_opening", "binding", "condition", "method", "middleware", "pattern", "plain")
 
     def __init__(self, binding: Binding, *, ignore_trailing_slash: bool) -> None:
         config = msgspec.json.decode(binding.config)
@@ -54,14 +54,13 @@ class Entry:
         self.middleware = _strings(config.get("middleware_function_ids"))
         #: Nothing to ask before the function is called.
         self.plain = self.condition is None and not self.middleware
-        self._openings: dict[str, bytes] = {}
+        self._opening = request.opening(self.pattern.text, self.method)
 
     def opening(self, method: str) -> bytes:
         """The part of the request object that is known beforehand."""
-        made = self._openings.get(method)
-        if made is None:
-            made = self._openings[method] = request.opening(self.pattern.text, method)
-        return made
+        if method == self.method:
+            return self._opening
+        return request.opening(self.pattern.text, method)  # HEAD on a GET route
 
     def params(self, values: tuple[str, ...]) -> dict[str, str]:
         """``path_params`` for the values the router found."""

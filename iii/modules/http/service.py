@@ -133,7 +133,8 @@ class HttpService:
     def next_waiting(self, route: Route[Entry]) -> None:
         """A slot of ``route`` is free."""
         route.active -= 1
-        if not route.waiting or route.handing_on:
+        # The total first: with many routes the memory of each is cold.
+        if not self.waiting or not route.waiting or route.handing_on:
             return
         # A request may end while it begins; the loop here takes care of the next.
         route.handing_on = True
