@@ -221,21 +221,21 @@ class Offers(SynchronousTestCase):
         self.ticks = Ticks()
         self.channels = Channels(Clock.virtual(self.ticks))
         self.made: list[Channel] = []
-        self.id = self.channels.offer(Offer("secret", self.made.append))
+        self.channel_id = self.channels.offer(Offer("secret", self.made.append))
 
     def test_the_key_makes_it(self) -> None:
-        channel = self.channels.find(self.id, "secret")
+        channel = self.channels.find(self.channel_id, "secret")
         self.assertEqual(self.made, [channel])
-        self.assertIs(self.channels.find(self.id, "secret"), channel)
+        self.assertIs(self.channels.find(self.channel_id, "secret"), channel)
         self.assertEqual(len(self.made), 1)
 
     def test_without_the_key_nothing_is_made(self) -> None:
-        self.assertIsNone(self.channels.find(self.id, "guess"))
+        self.assertIsNone(self.channels.find(self.channel_id, "guess"))
         self.assertEqual(self.made, [])
 
     def test_a_withdrawn_offer_is_gone(self) -> None:
-        self.channels.withdraw(self.id)
-        self.assertIsNone(self.channels.find(self.id, "secret"))
+        self.channels.withdraw(self.channel_id)
+        self.assertIsNone(self.channels.find(self.channel_id, "secret"))
         self.assertEqual(len(self.channels), 0)
 
     def test_the_sweep_leaves_offers_alone(self) -> None:
@@ -243,7 +243,7 @@ class Offers(SynchronousTestCase):
         self.channels.create()
         self.ticks.pump([60.0] * 10)
         self.assertEqual(len(self.channels), 1)
-        self.assertIsNotNone(self.channels.find(self.id, "secret"))
+        self.assertIsNotNone(self.channels.find(self.channel_id, "secret"))
 
 
 class Bytes(SynchronousTestCase):
