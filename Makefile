@@ -11,6 +11,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 # Test processes at the same time.
 JOBS ?= 2
 TESTS ?= tests
+# Long forms that have files of their own.
+SOAK ?= tests.soak.cuts tests.soak.frames
 
 # The stamps lie in the environment, so they go with it.
 DEV := $(VENV)/.installed-dev
@@ -48,6 +50,8 @@ bench: $(BENCH)  ## Measure, compared with the baseline engine.
 
 soak: $(DEV)  ## Run the long tests (about half an hour).
 	III_SOAK=1 $(BIN)/trial $(TESTS)
+	$(BIN)/trial $(SOAK)
+	$(BIN)/python -m tests.sdks --soak
 
 lint: $(DEV)  ## Look for mistakes and misformatted files.
 	$(BIN)/ruff check .

@@ -2,7 +2,8 @@
 
 ``uuid.uuid4()`` costs a system call and an object each; a request needs up to
 five ids.  The bytes still come from ``os.urandom``, so the ids that serve as
-keys (channels, reattach tokens) can't be guessed.
+keys (channels, reattach tokens) can't be guessed.  ``next_id`` is for ids that are
+no secret: a random prefix and a number.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class WorkerFactory(WebSocketServerFactory):
     noisy = False
 
     def __init__(self, engine: Engine, handshake_s: float = HANDSHAKE_S) -> None:
-        super().__init__(reactor=engine.reactor)  # type: ignore[no-untyped-call]
+        super().__init__(server="", reactor=engine.reactor)  # type: ignore[no-untyped-call]
         self.engine = engine
         # Autobahn's time-outs on the engine's clock, and none that outlives its connection.
         self._batched_timer = _Timeouts(engine.clock)

@@ -429,7 +429,8 @@ class Session:
         old = self._engine.workers.get(str(message.previous_worker_id))
         if old is None or old is self.worker:
             return
-        if not hmac.compare_digest(old.reattach_token, str(message.reattach_token or "")):
+        token = str(message.reattach_token or "").encode()
+        if not hmac.compare_digest(old.reattach_token.encode(), token):
             return
         log.info("{old}: replaced by its reconnect {new}", old=old.describe, new=self.worker.id)
         old.link.evict()

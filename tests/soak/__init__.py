@@ -2,6 +2,6 @@
 
 They are not collected by ``trial tests``; run them by name::
 
-    .venv/bin/trial tests.soak.cuts      # about 5 minutes
-    .venv/bin/trial tests.soak.frames    # about 5 minutes
+    .venv/bin/trial tests.soak.cuts      # about 6 minutes
+    .venv/bin/trial tests.soak.frames    # about 4 minutes
 """
