@@ -32,6 +32,12 @@ MAX_QUEUED_FRAMES = 100_000
 _STALL_LOOKS = 4
 """How often it is looked at within that time: the last look may be that much late."""
 
+# So many parts (two a frame) go out before the turn ends, so that the peer begins on
+# them while the rest is made: with everything at the end the two would take turns.
+# Large frames keep it busy anyway, and more, smaller writes of them cost more.
+GATHERED_PARTS = 32
+LARGE_FRAME_BYTES = 2048
+
 _TEXT = 0x81
 _BINARY = 0x82
 _CONTINUATION = 0x80
@@ -127,6 +133,8 @@ class Outbox:
             if not gathered:
                 self._turn.later(self.flush)
             gathered += (header, payload)
+            if len(gathered) >= GATHERED_PARTS and length < LARGE_FRAME_BYTES:
+                self.flush()
         else:
             self.send(header + payload)
 
