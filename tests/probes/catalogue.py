@@ -33,6 +33,13 @@ SDKS: dict[str, tuple[str, ...]] = {
         "pypi:0.8.3",
     ),
     "01.62": ("connects and tells its name, runtime and version", "pypi:0.25.0"),
+    "07.18": (
+        "HTTP POST: path parameter, JSON body, typed response",
+        "pypi:0.4.1",
+        "pypi:0.8.3",
+        "pypi:0.10.0",
+    ),
+    "07.2": ("it starts with no greetings", "quickstart:python-example"),
     "07.54": (
         "its lists show functions and workers while a JSON-Schema worker is connected",
         "pypi:0.8.3",
@@ -51,8 +58,6 @@ LATER: dict[str, str] = {
     "02.57": "external functions",
     "02.58": "external functions",
     "02.59": "external functions",
-    "07.2": "state: the complete example stores its greetings",
-    "07.18": "the HTTP side is 02.28; the program belongs to the SDK programs of a later release",
     "07.34": "schemas from type hints",
     "07.45": "OpenTelemetry of the client",
     "07.51": "streams",
