@@ -8,6 +8,7 @@ connect only after every module has started.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +33,7 @@ class NoConfig(msgspec.Struct):
     """The configuration of a module that has none."""
 
 
-class Module:
+class Module(ABC):
     """Base of all modules.
 
     :cvar name: the worker name, e.g. ``iii-http``
@@ -51,14 +52,14 @@ class Module:
         self.adapter: Any = None
         self.stores: dict[str, str] = {}
 
+    @abstractmethod
     def start(self, engine: ModuleApi) -> Awaitable[None] | None:
         """Register functions and trigger types, bind listeners.
 
         :raises StartError: it can't run; the engine doesn't start
         """
-        raise NotImplementedError(f"{type(self).__name__} must define start()")
 
-    def closing(self) -> None:
+    def closing(self) -> None:  # noqa: B027 (most modules have nothing to do)
         """The engine is about to stop: take no new work.  What runs goes on."""
 
     @property

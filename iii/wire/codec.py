@@ -150,3 +150,8 @@ class Lost:
 def plain(message: Message) -> bytes:
     """Any other message."""
     return encode(message)
+
+
+def shortened(text: str, chars: int = 80) -> str:
+    """What a peer sent, for a log line of bounded length."""
+    return text if len(text) <= chars else text[:chars] + "…"

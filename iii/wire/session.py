@@ -33,6 +33,7 @@ from iii.wire.codec import (
     encode,
     error_body,
     lost_trigger_id,
+    shortened,
     with_caller,
 )
 from iii.wire.link import Wire, WorkerLink
@@ -462,11 +463,6 @@ class Session:
             id=shortened(id),
             error=error.message,
         )
-
-
-def shortened(text: str, chars: int = 80) -> str:
-    """What a peer sent, for a log line of bounded length."""
-    return text if len(text) <= chars else text[:chars] + "…"
 
 
 _Handler = Callable[[Session, Any], Deferred[None] | None]
