@@ -89,7 +89,14 @@ class HttpService:
         """Provider: a route goes; what it is doing goes on."""
         known = self._bindings.pop(binding, None)
         if known is not None:
-            self.router.remove(known[1])
+            entry = known[1]
+            self.router.remove(entry)
+            log.info(
+                "[UNREGISTERED] Endpoint {method} {pattern} → {function}",
+                method=entry.method,
+                pattern=entry.pattern.text,
+                function=binding.function_id,
+            )
 
     # Requests --------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ from iii.modules.http.answer import Answer, StreamHead, answer_of
 from iii.modules.http.entry import Entry
 from iii.modules.http.exchange import Exchange
 from iii.modules.http.fields import Pair
+from iii.modules.http.function_input import FunctionInput
 from iii.modules.http.router import Route
 from iii.modules.http.upload import Upload
 
@@ -47,15 +48,13 @@ _STATUS_OF = {
 }
 
 
-class Serving:
+class Serving(FunctionInput):
     """Carries one request."""
 
     #: The status of an answer that names none.
     default_status = 200
 
     # What most requests never change are class attributes: setting them costs.
-    params: dict[str, str] = {}
-    query: list[tuple[str, str]] = []
     request_body: Channel | None = None
     _body_id = ""
     _response_id = ""
@@ -68,14 +67,10 @@ class Serving:
     _released = False
     _resultless = False
     _call: Call | None = None
-    # The request's body: JSON text (or null) and its members; or it flows.
-    _body = b"null"
-    _members: dict[str, Raw] | None = None
     _upload: Upload | None = None
     # The answer's head as the response channel told it.
     _answer_started = False
     _head: StreamHead | None = None
-    _request_id: str | None = None
 
     def __init__(
         self,
@@ -84,11 +79,8 @@ class Serving:
         route: Route[Entry],
         values: tuple[str, ...],
     ) -> None:
-        self.service = service
-        self.exchange = exchange
+        super().__init__(service, exchange, route.serving, values)
         self.route = route
-        self.values = values
-        self.entry = route.serving
 
     # The way to the function -----------------------------------------------------------
 
@@ -117,11 +109,6 @@ class Serving:
                 self._take_body()
         else:
             Deferred.fromCoroutine(asking.ask(self)).addErrback(self._crashed)
-
-    def bind_params(self) -> None:
-        """Name the values the router found."""
-        if self.values:
-            self.params = self.entry.params(self.values)
 
     def read_body(self) -> Deferred[None]:
         """For the coroutine: fires when the body is here or flows."""
@@ -204,44 +191,10 @@ class Serving:
     def _stream_too_large(self) -> None:
         self._too_large(self.service.stream_limit or 0)
 
-    def object(self) -> bytes:
-        """The request object without channels, closing brace, and lifted fields."""
-        more = b""
-        if self.service.config.expose_multi_values:
-            more = b',"query_params_all":%b,"headers_all":%b' % (
-                request.encode(request.all_values(self.query)),
-                request.encode(self.exchange.headers.all_values()),
-            )
-        return request.request_object(
-            self.opening(), self.params, self.query, self.headers_json(), self._body, more
-        )
-
-    def headers_json(self) -> bytes:
-        """The request's headers as a JSON object."""
-        headers, name = self.exchange.headers, self.service.request_id_header
-        if self._request_id is None or name is None:
-            return headers.json
-        return request.encode({**headers.values, name: self._request_id})
-
     @property
     def plain(self) -> bool:
         """Whether nobody has to be asked before the function."""
         return self.entry.plain and not self.service.middleware
-
-    def opening(self) -> bytes:
-        """The fields known before any request came."""
-        return self.entry.opening(self.exchange.method)
-
-    @property
-    def route_text(self) -> str:
-        """The pattern, for log lines."""
-        return self.entry.pattern.text
-
-    def lifted(self) -> bytes:
-        """The caller's own fields, for the top level."""
-        if not self.service.config.flatten_request:
-            return b""
-        return request.lifted(self.params, self._members, self.query)
 
     def _invoke(self) -> None:
         data = b"".join(
