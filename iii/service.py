@@ -36,13 +36,11 @@ from iii.errors import Code, ConfigError, IIIError, StartError
 from iii.logging import LogOutput
 from iii.modules.observability.module import ObservabilityConfig
 from iii.net import is_loopback
+from iii.wire.link import CLOSE_RESTART
 from iii.wire.listener import WorkerListener
 
 log = Logger()
 T = TypeVar("T")
-
-#: Every SDK reconnects after it; after 1000 or 1001 most never do.
-SERVICE_RESTART = 1012
 
 MODULE_STOP_S = 10.0
 #: What the stop keeps back from a long wait for calls in flight: stopping the
@@ -251,7 +249,7 @@ class EngineService(MultiService):
     async def _undo(self) -> None:
         for listener in self.listeners:
             await listener.stop_listening()
-            await listener.close_all(SERVICE_RESTART, "the engine did not start")
+            await listener.close_all(CLOSE_RESTART, "the engine did not start")
         for service in reversed(self.modules):
             await service.stop(self.engine.clock, MODULE_STOP_S)
         self.engine.stop()
@@ -274,7 +272,7 @@ class EngineService(MultiService):
         for service in reversed(self.modules):
             await service.stop(clock, _share(ends - clock.monotonic(), MODULE_STOP_S))
         for listener in self.listeners:
-            await listener.close_all(SERVICE_RESTART, "the engine is restarting")
+            await listener.close_all(CLOSE_RESTART, "the engine is restarting")
         self.engine.stop()
         self.running = 0
         log.info("stopped")

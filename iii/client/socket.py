@@ -12,7 +12,7 @@ is off.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -81,17 +81,11 @@ def _proxy(address: str) -> Literal[True] | None:
 
 async def dial(address: str, headers: Mapping[str, str]) -> WorkerSocket:
     """Open a worker connection."""
-    socket = await connect(
+    socket = await _connect(
         address,
-        proxy=_proxy(address),
-        additional_headers=dict(headers),
-        user_agent_header=USER_AGENT,
-        compression=None,
-        open_timeout=CONNECT_LIMIT_S,
-        close_timeout=CLOSE_LIMIT_S,
+        headers,
         ping_interval=PING_INTERVAL_S,
         ping_timeout=None,
-        max_size=MAX_MESSAGE_BYTES,
         create_connection=WorkerSocket,
     )
     assert isinstance(socket, WorkerSocket)
@@ -100,7 +94,12 @@ async def dial(address: str, headers: Mapping[str, str]) -> WorkerSocket:
 
 async def dial_channel(address: str, headers: Mapping[str, str]) -> ClientConnection:
     """Open one end of a channel.  No pings: a slow reader pauses the socket."""
-    return await connect(
+    return await _connect(address, headers, ping_interval=None)
+
+
+def _connect(address: str, headers: Mapping[str, str], **own: Any) -> connect:
+    """What both kinds of sockets have in common."""
+    return connect(
         address,
         proxy=_proxy(address),
         additional_headers=dict(headers),
@@ -108,6 +107,6 @@ async def dial_channel(address: str, headers: Mapping[str, str]) -> ClientConnec
         compression=None,
         open_timeout=CONNECT_LIMIT_S,
         close_timeout=CLOSE_LIMIT_S,
-        ping_interval=None,
         max_size=MAX_MESSAGE_BYTES,
+        **own,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
@@ -22,12 +21,12 @@ from iii.engine.clock import Clock, Timer
 from iii.engine.functions import Functions, Routing
 from iii.engine.ids import next_id
 from iii.engine.invocations import (
-    NULL,
     STOPPED,
     Call,
     Done,
     ErrorBody,
     Invocations,
+    as_raw,
 )
 from iii.engine.triggers import Triggers
 from iii.engine.turn import Turn
@@ -127,7 +126,7 @@ class Engine:
         call = Call(
             next_id(),
             function_id,
-            _as_raw(data),
+            as_raw(data),
             _settle,
             answer,
             traceparent,
@@ -227,12 +226,6 @@ class Engine:
             self.triggers.remove_type(id, worker, namespace)
         worker.trigger_types.clear()
         self.workers.remove(worker)
-
-
-def _as_raw(data: Any) -> Raw:
-    if data is None:
-        return NULL
-    return data if isinstance(data, Raw) else Raw(msgspec.json.encode(data))
 
 
 def _settle(call: Call, result: Raw | None, error: ErrorBody | None) -> None:

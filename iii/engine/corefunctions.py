@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Raw, field
+from msgspec import Meta, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
@@ -20,6 +20,7 @@ from iii.engine.core import Engine
 from iii.engine.discovery import Discovery, Query
 from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX
 from iii.engine.ids import uuid4_text
+from iii.engine.invocations import as_raw
 from iii.engine.module import ModuleApi
 from iii.engine.workers import Worker, clean_label
 from iii.errors import Code, IIIError, InvocationError
@@ -101,10 +102,6 @@ def install(engine: Engine) -> None:
     )
 
 
-def _raw(value: Any) -> Raw:
-    return Raw(msgspec.json.encode(value))
-
-
 class CoreFunctions:
     """The functions that change something."""
 
@@ -118,7 +115,6 @@ class CoreFunctions:
             return {"success": True}
         worker.runtime = clean_label(said.runtime) or "unknown"
         worker.version = clean_label(said.version)
-        worker.language_telemetry = None if said.telemetry is None else _raw(said.telemetry)
         worker.name = clean_label(said.name) or worker.name
         worker.os = clean_label(said.os) or worker.os
         worker.pid = said.pid if said.pid is not None else worker.pid
@@ -166,9 +162,9 @@ class CoreFunctions:
             uuid4_text(),
             wanted.trigger_type,
             wanted.function_id,
-            _raw(wanted.config),
+            as_raw(wanted.config),
             owner=None,
-            metadata=None if wanted.metadata is None else _raw(wanted.metadata),
+            metadata=None if wanted.metadata is None else as_raw(wanted.metadata),
             namespace=wanted.namespace or DEFAULT_NAMESPACE,
             trigger_namespace=wanted.trigger_namespace,
         )
@@ -220,7 +216,7 @@ class Events:
 
     def fire(self, event: dict[str, Any]) -> None:
         """Call every bound function; nobody waits."""
-        data = _raw(event)
+        data = as_raw(event)
         for binding in list(self._bindings):
             self._engine.fire(binding, data)
 
@@ -275,7 +271,7 @@ class FunctionEvents(Events):
             owner = binding.newest.owner
             asks = Query(include_internal=True, caller=None if owner is None else owner.id)
             event = {"event": "functions_changed", **self._discovery.functions(asks)}
-            self._engine.fire(binding, _raw(event))
+            self._engine.fire(binding, as_raw(event))
 
     def _ids(self) -> set[tuple[str, str]]:
         return {(function.namespace, function.id) for function in self._engine.functions}

@@ -30,6 +30,13 @@ log = Logger()
 NULL = Raw(b"null")
 
 
+def as_raw(value: Any) -> Raw:
+    """``value`` as JSON: ``Raw`` as it is, anything else encoded."""
+    if value is None:
+        return NULL
+    return value if isinstance(value, Raw) else Raw(msgspec.json.encode(value))
+
+
 class ErrorBody(msgspec.Struct, omit_defaults=True):
     """The ``error`` of an ``invocationresult``; codes in ``iii.errors.Code``."""
 

@@ -14,8 +14,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from msgspec import Raw
-
 from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.ids import uuid4_text
 from iii.engine.invocations import Call, ErrorBody
@@ -76,7 +74,6 @@ class Worker:
         "ip_address",
         "isolation",
         "issued",
-        "language_telemetry",
         "link",
         "name",
         "namespace",
@@ -112,7 +109,6 @@ class Worker:
         self.pid: int | None = None
         self.isolation: str | None = None
         self.description: str | None = None
-        self.language_telemetry: Raw | None = None
         self.namespace = DEFAULT_NAMESPACE
         self.features: tuple[str, ...] = ()
         self.spoke = False
@@ -164,7 +160,6 @@ class Workers:
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._listeners: list[Listener] = []
-        self.connected_total = 0
 
     def __iter__(self) -> Iterator[Worker]:
         return (worker for worker in self._workers.values() if not worker.telemetry_only)
@@ -187,7 +182,6 @@ class Workers:
     def add(self, worker: Worker) -> None:
         """A connection is open."""
         self._workers[worker.id] = worker
-        self.connected_total += 1
         self.announce("worker_connected", worker)
 
     def remove(self, worker: Worker) -> None:

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from iii.engine.invocations import Call, ErrorBody
 from iii.errors import Code
-from iii.wire.messages import Message, given
+from iii.wire.messages import given
 
 encode = msgspec.json.Encoder().encode
 
@@ -145,11 +145,6 @@ class Lost:
         function = _LOST_FUNCTION.search(payload)
         name = "" if function is None else function[1].decode(errors="replace")
         return cls(id[1].decode(), name, kind[1] == b"invocationresult")
-
-
-def plain(message: Message) -> bytes:
-    """Any other message."""
-    return encode(message)
 
 
 def shortened(text: str, chars: int = 80) -> str:

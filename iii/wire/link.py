@@ -20,7 +20,7 @@ from iii.engine.invocations import Call, ErrorBody, Invocations
 from iii.engine.workers import Worker
 from iii.errors import Code
 from iii.wire import messages as m
-from iii.wire.codec import encode, invoke_message, plain, result_message
+from iii.wire.codec import encode, invoke_message, result_message
 from iii.wire.frames import MAX_MESSAGE_BYTES
 from iii.wire.outbox import Outbox
 
@@ -30,6 +30,7 @@ PYTHON_LIMIT_BYTES = 1024 * 1024
 PYTHON_RAISED_LIMIT = (0, 24, 6)
 LARGE_MESSAGES = "large-messages.v1"
 CLOSE_OVERLOAD = 1013
+# Every SDK reconnects after it; after 1000 or 1001 most never do.
 CLOSE_RESTART = 1012
 
 
@@ -148,7 +149,7 @@ class WorkerLink:
         if self.open and self._outbox.full:
             self.overloaded(f"{self._outbox.queued} bytes are waiting")
         elif self.open:
-            self._outbox.send_text(plain(message))
+            self._outbox.send_text(encode(message))
 
     def _ceiling(self) -> int:
         """The largest message that doesn't end the peer's connection (01 §16.4)."""

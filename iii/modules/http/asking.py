@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from twisted.logger import Logger
 
-from iii.errors import InvocationError
+from iii.errors import Code, InvocationError
 from iii.modules.http import request
 from iii.modules.http.answer import Answer, answer_of
 
@@ -55,7 +55,7 @@ async def _condition(serving: Serving, function_id: str) -> None:
     data = b"".join((serving.object(), serving.lifted(), b"}"))
     result = await _call(serving, function_id, data)
     if result is not None and bytes(result).strip() == b"false":
-        serving.fail(422, "condition_not_met", "Request condition not met", skipped=True)
+        serving.fail(422, Code.CONDITION_NOT_MET, "Request condition not met", skipped=True)
 
 
 async def _middleware(serving: Serving, function_id: str) -> None:

@@ -21,6 +21,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from iii.errors import Code
 from iii.modules.http.body import Incoming
 from iii.modules.http.chunked import BadChunk
 from iii.modules.http.fast import FastExchange
@@ -180,7 +181,7 @@ class HttpConnection(Protocol):
         method = _METHODS.get(line[1]) or line[1].decode()
         path, query = split_target(line[2].decode())
         if path == "*" and method != "OPTIONS":
-            raise BadHead(400, "bad_request", "malformed request target")
+            raise BadHead(400, Code.BAD_REQUEST, "malformed request target")
         exchange = FastExchange(self, method, path, query, block, http_1_1)
         self.server.idle.discard(self)
         if self._timing_head:
@@ -212,7 +213,7 @@ class HttpConnection(Protocol):
         try:
             return incoming.receive(data)
         except BadChunk as error:
-            self._refuse(BadHead(400, "bad_request", str(error)))
+            self._refuse(BadHead(400, Code.BAD_REQUEST, str(error)))
             return b""
 
     def _check_partial(self, data: bytes, end: int) -> None:
@@ -226,7 +227,7 @@ class HttpConnection(Protocol):
         if end > MAX_HEAD_BYTES or len(data) > MAX_HEAD_BYTES:
             raise BadHead(431, "header_too_large", "the header lines are too long")
         if find_bare_lf(data):
-            raise BadHead(400, "bad_request", "lines end with CRLF")
+            raise BadHead(400, Code.BAD_REQUEST, "lines end with CRLF")
         if not self._timing_head:
             self._time_head()
 

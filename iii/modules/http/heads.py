@@ -19,6 +19,7 @@ import re
 import httptools
 import msgspec
 
+from iii.errors import Code
 from iii.modules.http.fields import Pair
 
 MAX_REQUEST_LINE_BYTES = 16 * 1024
@@ -46,7 +47,7 @@ class BadHead(Exception):
 
 
 def _bad(message: str) -> BadHead:
-    return BadHead(400, "bad_request", message)
+    return BadHead(400, Code.BAD_REQUEST, message)
 
 
 class RequestHeaders:
