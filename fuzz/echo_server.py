@@ -17,7 +17,7 @@ from typing import Any
 from autobahn.twisted.websocket import WebSocketServerFactory
 from twisted.internet import reactor
 
-from iii.wire.frames import FastFrames
+from iii.websocket.frames import FastFrames
 
 MESSAGE_BYTES = 16 * 1024 * 1024
 SPARE_BYTES = 4096
@@ -36,7 +36,7 @@ class Echo(FastFrames):
 
 
 def factory() -> Any:
-    """The engine's options (``iii.wire.listener``), with room for 16 MiB messages."""
+    """The engine's options (``iii.websocket.server``), with room for 16 MiB messages."""
     made = WebSocketServerFactory()
     made.protocol = Echo
     made.noisy = False

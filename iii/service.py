@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iii.catalogue import Role, load_class
-from iii.checking import Checker, InvalidConfiguration, Kind
+from iii.checking import Checker, InvalidConfiguration, Kind, Place
 from iii.engine import corefunctions
 from iii.engine.clock import Clock
 from iii.engine.core import Engine
@@ -36,7 +36,8 @@ from iii.errors import Code, ConfigError, IIIError, StartError
 from iii.logging import LogOutput
 from iii.modules.observability.module import ObservabilityConfig
 from iii.net import is_loopback
-from iii.wire.link import CLOSE_RESTART
+from iii.storage.kvstore import IN_MEMORY, StoreConfig
+from iii.websocket.codes import CLOSE_RESTART
 from iii.wire.listener import WorkerListener
 
 log = Logger()
@@ -217,7 +218,7 @@ class EngineService(MultiService):
             log.warn("{problem}", problem=str(warning))
 
     async def _start_module(self, entry: Entry) -> None:
-        module = create_module(entry)
+        module = create_module(entry, in_memory=self.configuration.in_memory)
         for warning in entry.warnings:
             log.warn("{problem}", problem=str(warning))
         service = ModuleService(entry, module, ModuleApi(self.engine, entry.name))
@@ -308,24 +309,34 @@ def with_port(configuration: Configuration, port: int | None) -> Configuration:
     return replace(configuration, worker_listeners=[replace(first, port=port), *others])
 
 
-def create_module(entry: Entry) -> Module:
+def create_module(entry: Entry, *, in_memory: bool = False) -> Module:
     """The module of ``entry`` with its checked configuration and its adapter.
 
+    :param in_memory: stores that name no method keep nothing on disk
     :raises StartError: its class can't be imported, or its configuration is wrong
     """
     try:
         class_ = load_class(entry.module)
         coerce = bool(getattr(class_, "coerce_strings", False))
         settings = check_config(entry, class_.config, coerce=coerce)
+        if in_memory:
+            settings = _volatile(settings)
         module: Module = class_(settings)
         if class_.adapters or entry.adapter is not None:
-            module.adapter = _adapter(entry, class_.adapters)
+            module.adapter = _adapter(entry, class_.adapters, in_memory)
     except Exception as error:
         raise _start_error("create", entry, error) from error
     return module
 
 
-def _adapter(entry: Entry, own: Mapping[str, Callable[[Any], Any]]) -> Any:
+def _volatile(settings: Any) -> Any:
+    """``III_IN_MEMORY``: a store that names no method is kept in memory."""
+    if isinstance(settings, StoreConfig) and settings.names_no_method:
+        return msgspec.structs.replace(settings, store_method=IN_MEMORY)
+    return settings
+
+
+def _adapter(entry: Entry, own: Mapping[str, Callable[[Any], Any]], in_memory: bool) -> Any:
     """The back end the entry asks for, or the module's first."""
     choice = entry.adapter
     adapter = choice.adapter if choice is not None else next(iter(entry.module.adapters), None)
@@ -336,17 +347,18 @@ def _adapter(entry: Entry, own: Mapping[str, Callable[[Any], Any]]) -> Any:
     if factory is None:
         text = f"adapter '{adapter.name}' is not built into this release"
         raise StartError(Code.CONFIG_ERROR, text)
-    return factory(_adapter_settings(factory, choice))
+    settings = _adapter_settings(factory, choice)
+    return factory(_volatile(settings) if in_memory else settings)
 
 
 def _adapter_settings(factory: Any, choice: AdapterChoice | None) -> Any:
     """``config:`` of the adapter, checked when its class says what it takes."""
     config = choice.config if choice is not None else {}
     type_ = getattr(factory, "config", None)
-    if choice is None or not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
+    if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
         return config
     checker = Checker()
-    settings = checker.struct(config, type_, choice.place)
+    settings = checker.struct(config, type_, Place() if choice is None else choice.place)
     errors = [problem for problem in checker.problems if problem.kind is Kind.ERROR]
     if settings is None:
         raise InvalidConfiguration(errors)

@@ -12,9 +12,18 @@ MAX_LINES = 600
 
 #: Folder → what its files may not import.
 FORBIDDEN = {
-    "engine": ("autobahn", "twisted.web", "socket", "iii.modules", "iii.wire", "iii.client"),
+    "engine": (
+        "autobahn",
+        "twisted.web",
+        "socket",
+        "iii.modules",
+        "iii.websocket",
+        "iii.wire",
+        "iii.client",
+    ),
+    "websocket": ("iii.modules", "iii.wire", "iii.client", "iii.engine.core", "twisted.web"),
     "modules": ("iii.wire", "iii.client", "iii.service"),
-    "client": ("twisted", "autobahn", "iii.engine", "iii.wire", "iii.modules"),
+    "client": ("twisted", "autobahn", "iii.engine", "iii.websocket", "iii.wire", "iii.modules"),
     "wire": ("iii.modules", "iii.client", "twisted.web"),
 }
 

@@ -239,7 +239,7 @@ def _settle(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
 def _log_failure(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
     if error is not None and error is not STOPPED:
         log.warn(
-            "{id}: {code}: {message}", id=call.function_id, code=error.code, message=error.message
+            "{id}: {code}: {reason}", id=call.function_id, code=error.code, reason=error.message
         )
 
 

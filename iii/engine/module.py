@@ -9,7 +9,7 @@ connect only after every module has started.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -89,18 +89,34 @@ class ModuleApi:
         handler: Handler,
         *,
         takes: type[msgspec.Struct] = Empty,
+        gives: Any = None,
         description: str | None = None,
         metadata: Raw | None = None,
     ) -> None:
         """Offer ``handler`` as function ``id``.
 
         :param takes: the struct its input is decoded into
+        :param gives: the type of its result, for listings; None says nothing about it
         """
         owner = NativeFunction(id, handler, takes, self._module, self._engine.invocations)
-        schema = Raw(msgspec.json.encode(msgspec.json.schema(takes)))
         self._engine.functions.register(
-            id, FunctionSpec(owner, description, request_format=schema, metadata=metadata)
+            id,
+            FunctionSpec(
+                owner,
+                description,
+                request_format=_schema(takes),
+                response_format=None if gives is None else _schema(gives),
+                metadata=metadata,
+            ),
         )
+
+    def alias(self, old: str, id: str) -> None:
+        """Answer calls of ``old`` with ``id`` as long as nobody registers ``old`` itself."""
+        self._engine.functions.aliases[old] = id
+
+    def offers(self, function_id: str) -> bool:
+        """Whether somebody answers calls of ``function_id`` right now."""
+        return self._engine.functions.get(function_id) is not None
 
     def trigger_type(
         self,
@@ -116,9 +132,7 @@ class ModuleApi:
         :param shared: alike registrations of several workers are one binding
         :param trigger_schema: the struct a trigger's configuration is checked against
         """
-        schema = None
-        if trigger_schema is not None:
-            schema = Raw(msgspec.json.encode(msgspec.json.schema(trigger_schema)))
+        schema = None if trigger_schema is None else _schema(trigger_schema)
         self._engine.triggers.add_type(
             TriggerType(
                 id,
@@ -191,6 +205,14 @@ class ModuleApi:
         """Nobody waits for ``call`` any more; its outcome is dropped."""
         self._engine.invocations.abandon(call)
 
+    def call_from_thread(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run ``function(*args)`` in the reactor thread; the one way there from another."""
+        self.reactor.callFromThread(function, *args)
+
     def announce(self, what: str, value: Any) -> None:
         """Add to the engine's ready line, e.g. ``announce("http", 3111)``."""
         self._engine.ready[what] = value
+
+
+def _schema(type_: Any) -> Raw:
+    return Raw(msgspec.json.encode(msgspec.json.schema(type_)))

@@ -1,1 +1,1 @@
-"""The worker port: messages, frames, connections."""
+"""The worker port: messages, connections and their roles."""

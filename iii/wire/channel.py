@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from iii.engine.channels import Channel
-from iii.wire.outbox import Outbox
+from iii.websocket.codes import CLOSE_INTERNAL_ERROR, CLOSE_NORMAL
+from iii.websocket.outbox import Outbox
 
-CLOSE_NORMAL = 1000
-CLOSE_BROKEN = 1011
 HIGH_WATER_BYTES = 256 * 1024
 
 
@@ -105,7 +104,7 @@ class ChannelReader:
             if clean:
                 self._wire.sendClose(CLOSE_NORMAL)
             else:
-                self._wire.sendClose(CLOSE_BROKEN, "the writer broke off")
+                self._wire.sendClose(CLOSE_INTERNAL_ERROR, "the writer broke off")
 
     def _drained(self) -> None:
         if self._attached:

@@ -19,19 +19,17 @@ from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.invocations import Call, ErrorBody, Invocations
 from iii.engine.workers import Worker
 from iii.errors import Code
+from iii.websocket.codes import CLOSE_OVERLOAD, CLOSE_RESTART
+from iii.websocket.frames import MAX_MESSAGE_BYTES
+from iii.websocket.outbox import Outbox
 from iii.wire import messages as m
 from iii.wire.codec import encode, invoke_message, result_message
-from iii.wire.frames import MAX_MESSAGE_BYTES
-from iii.wire.outbox import Outbox
 
 log = Logger()
 
 PYTHON_LIMIT_BYTES = 1024 * 1024
 PYTHON_RAISED_LIMIT = (0, 24, 6)
 LARGE_MESSAGES = "large-messages.v1"
-CLOSE_OVERLOAD = 1013
-# Every SDK reconnects after it; after 1000 or 1001 most never do.
-CLOSE_RESTART = 1012
 
 
 class Wire(Protocol):

@@ -26,6 +26,7 @@ from iii.engine.invocations import Call, ErrorBody
 from iii.engine.triggers import WorkerProvider
 from iii.engine.workers import Worker
 from iii.errors import Code, IIIError, RegistrationError
+from iii.websocket.outbox import Outbox
 from iii.wire import messages as m
 from iii.wire import telemetry
 from iii.wire.codec import (
@@ -37,7 +38,6 @@ from iii.wire.codec import (
     with_caller,
 )
 from iii.wire.link import Wire, WorkerLink
-from iii.wire.outbox import Outbox
 
 log = Logger()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from twisted.logger import Logger
 
 from iii.engine.core import Engine
-from iii.wire.outbox import Outbox
+from iii.websocket.outbox import Outbox
 
 log = Logger()
 

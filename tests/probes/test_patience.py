@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.task import Clock as Ticks
 
 from iii.engine.clock import Clock
-from iii.wire.listener import HANDSHAKE_S, PING_S, SILENT_S
-from iii.wire.outbox import STALL_S
+from iii.websocket.outbox import STALL_S
+from iii.websocket.server import HANDSHAKE_S, PING_S, SILENT_S
 from tests.support.engine_case import EngineCase
 from tests.support.rawsocket import PING, PONG, dial, frame
 

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from iii.wire.frames import FastFrames
+from iii.websocket.frames import FastFrames
 from tests.support.rawsocket import upgrade
 
 CLOSE_ME = b"close me"

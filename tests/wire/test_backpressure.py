@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from iii.wire import outbox
+from iii.websocket import outbox
 from tests.support.engine_case import RawWorker
 from tests.support.rawsocket import CLOSE, PING, PONG, TEXT, frame
 from tests.wire.support import TimelessCase, WireCase

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from websockets.speedups import apply_mask
 
-from iii.wire import frames
+from iii.websocket import frames
 from tests.wire.memory import CLOSE_ME, DROP_ME, Fast, Generic, Side
 
 SMALL = (300, 700)

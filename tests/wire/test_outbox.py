@@ -15,8 +15,8 @@ from twisted.trial.unittest import TestCase
 
 from iii.engine.clock import Clock
 from iii.engine.turn import Turn
-from iii.wire import outbox as module
-from iii.wire.outbox import Outbox
+from iii.websocket import outbox as module
+from iii.websocket.outbox import Outbox
 from tests.support.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Frame
 
 TINY_BYTES = 4096

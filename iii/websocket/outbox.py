@@ -71,6 +71,13 @@ def _header(kind: int, length: int) -> bytes:
     return _long_header(kind, 127, length)
 
 
+def text_frame(payload: bytes) -> bytes:
+    """One text message as it goes over the wire, for ``send`` to any number of peers."""
+    if len(payload) <= FRAGMENT_ABOVE_BYTES:
+        return _header(_TEXT, len(payload)) + payload
+    return b"".join(_fragments(payload, _TEXT))
+
+
 @implementer(IPullProducer)
 class Outbox:
     """Frames waiting for one transport.
@@ -184,6 +191,11 @@ class Outbox:
         return self._queue is not None and (
             self.queued > MAX_QUEUED_BYTES or len(self._queue) > MAX_QUEUED_FRAMES
         )
+
+    @property
+    def queued_frames(self) -> int:
+        """How many frames, or turns' worth of them, wait."""
+        return 0 if self._queue is None else len(self._queue)
 
     def flush(self) -> None:
         """Write what this turn gathered."""

@@ -1,0 +1,276 @@
+"""How events reach the functions of their triggers.
+
+Nobody waits for a handler and its result is dropped, so the one thing to mind is
+order: the call of event *n* is started before that of event *n + 1* to the same
+binding, also when a condition function decides first.  Conditions run at the same
+time, their verdicts count in the order of the events.  Bindings know nothing of
+each other.
+
+A handler may take as long as it likes, so memory needs a bound: of one binding only
+so many deliveries run at once, only so many events wait behind them, and when that is
+full the oldest waiting event goes.  A condition that does not answer in time has
+failed, or everything behind it would stand still.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from msgspec import Raw
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iii.engine.bindings import Binding
+from iii.engine.clock import Timer
+from iii.engine.invocations import STOPPED, Call, ErrorBody
+from iii.engine.module import ModuleApi
+from iii.errors import Code, IIIError
+
+log = Logger()
+
+MAX_RUNNING = 1_000
+MAX_WAITING = 10_000
+MAX_WAITING_BYTES = 16 * 1024 * 1024
+CONDITION_LIMIT_S = 30.0
+REPORT_EVERY_S = 60.0
+
+_FALSE = b"false"
+
+
+class _Event:
+    """One event on its way to one binding.  ``wanted`` None: the condition is at work."""
+
+    __slots__ = ("condition", "payload", "wanted")
+
+    def __init__(self, condition: str | None, payload: Raw) -> None:
+        self.condition = condition
+        self.payload = payload
+        self.wanted: bool | None = None
+
+
+class _Lane:
+    """What is under way to one binding.
+
+    :ivar running: events whose condition or handler is at work
+    :ivar deciding: events whose condition was asked, in order
+    :ivar waiting: events beyond the bound, in order
+    :ivar dropped: how many since the last report
+    :ivar failures: how many since the last report
+    """
+
+    __slots__ = (
+        "advancing",
+        "binding",
+        "deciding",
+        "dropped",
+        "failures",
+        "failures_told_at",
+        "report",
+        "running",
+        "waiting",
+        "waiting_bytes",
+    )
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+        self.running = 0
+        self.deciding: deque[_Event] = deque()
+        self.waiting: deque[_Event] = deque()
+        self.waiting_bytes = 0
+        self.advancing = False
+        self.dropped = 0
+        self.report: Timer | None = None
+        self.failures = 0
+        self.failures_told_at: float | None = None
+
+
+class Fanout:
+    """Delivers events to the functions of bindings.
+
+    :param engine: makes the calls
+    :param what: whose events, for log lines, e.g. ``state``
+    """
+
+    def __init__(self, engine: ModuleApi, what: str) -> None:
+        self._engine = engine
+        self._what = what
+        self._lanes: dict[Binding, _Lane] = {}
+
+    def deliver(self, binding: Binding, condition: str | None, payload: Raw) -> None:
+        """Call the function of ``binding`` with ``payload``.
+
+        :param condition: a function that is asked first; the handler is skipped when it
+            returns ``false`` or fails
+        """
+        lane = self._lanes.get(binding)
+        if lane is None:
+            lane = self._lanes[binding] = _Lane(binding)
+        if lane.running >= MAX_RUNNING or lane.waiting:
+            self._wait(lane, _Event(condition, payload))
+        elif condition is None and not lane.deciding:
+            lane.running += 1
+            self._engine.start_call(binding, payload, self._handled, lane)
+        else:
+            self._decide(lane, _Event(condition, payload))
+
+    def forget(self, binding: Binding) -> None:
+        """``binding`` was removed: drop what waits.  Handlers that run go on."""
+        lane = self._lanes.pop(binding, None)
+        if lane is None:
+            return
+        lane.running -= len(lane.deciding)
+        lane.deciding.clear()
+        lane.waiting.clear()
+        lane.waiting_bytes = 0
+        if lane.report is not None and lane.report.active():
+            lane.report.cancel()
+
+    def stop(self) -> None:
+        """Drop everything that waits."""
+        for binding in list(self._lanes):
+            self.forget(binding)
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries run or wait."""
+        return sum(lane.running + len(lane.waiting) for lane in self._lanes.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many wait: what runs is also among the engine's calls."""
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    # Running ---------------------------------------------------------------------------
+
+    def _handled(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+        lane: _Lane = call.requester
+        lane.running -= 1
+        if error is not None and error is not STOPPED:
+            self._failed(lane, call.function_id, error.code, error.message)
+        if lane.waiting:
+            self._advance(lane)
+
+    def _decide(self, lane: _Lane, event: _Event) -> None:
+        lane.running += 1
+        lane.deciding.append(event)
+        if event.condition is None:
+            event.wanted = True
+            self._release(lane)
+            return
+        binding = lane.binding
+        asked = self._engine.invoke(
+            event.condition,
+            event.payload,
+            namespace=binding.namespace,
+            metadata=binding.metadata,
+            timeout_s=CONDITION_LIMIT_S,
+        )
+        asked.addCallbacks(
+            self._answered,
+            self._unanswered,
+            callbackArgs=(lane, event),
+            errbackArgs=(lane, event),
+        )
+
+    def _answered(self, result: Raw | None, lane: _Lane, event: _Event) -> None:
+        event.wanted = result is None or bytes(result).strip() != _FALSE
+        self._release(lane)
+
+    def _unanswered(self, failure: Failure, lane: _Lane, event: _Event) -> None:
+        error = failure.value
+        code = error.code if isinstance(error, IIIError) else str(Code.INTERNAL_ERROR)
+        message = error.message if isinstance(error, IIIError) else str(error)
+        self._failed(lane, f"condition {event.condition}", code, message)
+        event.wanted = False
+        self._release(lane)
+
+    def _release(self, lane: _Lane) -> None:
+        """Start the handlers of the events at the head whose condition has answered."""
+        deciding = lane.deciding
+        while deciding and deciding[0].wanted is not None:
+            event = deciding.popleft()
+            if event.wanted:
+                self._engine.start_call(lane.binding, event.payload, self._handled, lane)
+            else:
+                lane.running -= 1
+        if lane.waiting:
+            self._advance(lane)
+
+    # Waiting ---------------------------------------------------------------------------
+
+    def _wait(self, lane: _Lane, event: _Event) -> None:
+        lane.waiting.append(event)
+        lane.waiting_bytes += _size(event.payload)
+        while len(lane.waiting) > MAX_WAITING or (
+            lane.waiting_bytes > MAX_WAITING_BYTES and len(lane.waiting) > 1
+        ):
+            self._take(lane)
+            lane.dropped += 1
+        if lane.dropped and lane.report is None:
+            self._report(lane)
+
+    def _take(self, lane: _Lane) -> _Event:
+        event = lane.waiting.popleft()
+        lane.waiting_bytes -= _size(event.payload)
+        return event
+
+    def _advance(self, lane: _Lane) -> None:
+        """Start what waits as far as the bound allows."""
+        if lane.advancing:
+            return  # a call ended before it was started; the loop below goes on
+        lane.advancing = True
+        try:
+            while lane.waiting and lane.running < MAX_RUNNING:
+                event = self._take(lane)
+                if event.condition is None and not lane.deciding:
+                    lane.running += 1
+                    self._engine.start_call(lane.binding, event.payload, self._handled, lane)
+                else:
+                    self._decide(lane, event)
+        finally:
+            lane.advancing = False
+
+    # Telling ---------------------------------------------------------------------------
+
+    def _report(self, lane: _Lane) -> None:
+        """Tell what was dropped, and look again in a minute."""
+        lane.report = None
+        if not lane.dropped:
+            return
+        log.warn(
+            "{what} trigger {id}: {dropped} event(s) for {function} dropped, the oldest first:"
+            " {running} deliveries run and {waiting} events ({size} bytes) wait behind them",
+            what=self._what,
+            id=lane.binding.id,
+            function=lane.binding.function_id,
+            dropped=lane.dropped,
+            running=lane.running,
+            waiting=len(lane.waiting),
+            size=lane.waiting_bytes,
+        )
+        lane.dropped = 0
+        lane.report = self._engine.clock.call_later(REPORT_EVERY_S, self._report, lane)
+
+    def _failed(self, lane: _Lane, function: str, code: str, message: str) -> None:
+        """Tell of a failure, unless one was told of within the last minute."""
+        lane.failures += 1
+        now = self._engine.clock.monotonic()
+        told_at = lane.failures_told_at
+        if told_at is not None and now - told_at < REPORT_EVERY_S:
+            return
+        log.warn(
+            "{what} trigger {id}: {function} failed ({failures} failure(s) since the last such"
+            " line): {code}: {reason}",
+            what=self._what,
+            id=lane.binding.id,
+            function=function,
+            failures=lane.failures,
+            code=code,
+            reason=message,
+        )
+        lane.failures = 0
+        lane.failures_told_at = now
+
+
+def _size(payload: Raw) -> int:
+    return memoryview(payload).nbytes

@@ -1,0 +1,1 @@
+"""What modules keep: one durable file per store, or memory."""

@@ -1,0 +1,124 @@
+"""The adapter ``kv``: where an entry of the configuration keeps its values.
+
+The keys are the original's (docs/durability.md).  Absent ``store_method`` means a
+durable file below ``file_path``, which is a directory even when it is called
+``state_store.db``; only ``in_memory`` is volatile.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from twisted.logger import Logger
+
+from iii.engine.module import ModuleApi
+from iii.errors import Code, StartError
+from iii.storage.database import Database
+from iii.storage.entries import SCHEMA, EntryStore
+from iii.storage.memory import MemoryStore
+from iii.storage.store import Store
+
+log = Logger()
+
+IN_MEMORY, FILE_BASED = "in_memory", "file_based"
+DEFAULT_CACHE_BYTES = 128 * 1024 * 1024
+
+Durability = Literal["memory", "os", "fsync"]
+
+
+class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """``config:`` of the adapter ``kv`` (docs/configuration.md).
+
+    :ivar store_method: ``in_memory`` or ``file_based``
+    :ivar file_path: a directory, relative to the working directory
+    :ivar durability: when a write is answered: ``memory`` (no file), ``os`` (written to
+        the file), ``fsync`` (on the disk)
+    :ivar save_interval_ms: accepted; writes are never put off
+    :ivar channel_size: accepted; there is no such buffer
+    :ivar max_file_bytes: the file grows to this; then writes are refused as if the disk were full
+    :ivar cache_bytes: how much of the file reads may keep in memory
+    """
+
+    store_method: str | None = None
+    file_path: str | None = None
+    durability: Durability | None = None
+    save_interval_ms: Any = None
+    channel_size: Any = None
+    max_file_bytes: Annotated[int, msgspec.Meta(ge=65536)] | None = None
+    cache_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+    @property
+    def names_no_method(self) -> bool:
+        """Whether nobody said how values are to be kept."""
+        return self.store_method is None and self.durability is None
+
+
+class KvStore:
+    """Opens the store of one module."""
+
+    config = StoreConfig
+
+    def __init__(self, settings: StoreConfig) -> None:
+        self._settings = settings
+
+    def open(self, engine: ModuleApi, name: str, stores: dict[str, str]) -> Store:
+        """The store called ``name``; a file's path is entered in ``stores``.
+
+        :raises StartError: the directory or file can't be used
+        """
+        settings = self._settings
+        if self._volatile(name):
+            log.warn("{name} keeps its values in memory: they are gone at the next stop", name=name)
+            return MemoryStore()
+        directory = Path(settings.file_path or f"./data/{name}").absolute()
+        database = Database(
+            engine,
+            directory / f"{name}.sqlite",
+            name,
+            SCHEMA,
+            fsync=settings.durability == "fsync",
+            max_file_bytes=settings.max_file_bytes,
+        )
+        stores[name] = str(database.path)
+        log.info("{name} keeps its values in {path}", name=name, path=str(database.path))
+        _mention_old_files(directory)
+        cache_bytes = settings.cache_bytes
+        return EntryStore(
+            engine,
+            database,
+            cache_bytes=DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes,
+        )
+
+    def _volatile(self, name: str) -> bool:
+        """Whether it is to be kept in memory only.
+
+        :raises StartError: two settings contradict each other
+        """
+        method, durability = self._settings.store_method, self._settings.durability
+        if method not in (None, IN_MEMORY, FILE_BASED):
+            log.error(
+                "{name}: store_method '{method}' is neither in_memory nor file_based: its values "
+                "are kept in a file",
+                name=name,
+                method=method,
+            )
+        if method == IN_MEMORY and durability not in (None, "memory"):
+            text = f"store_method: in_memory and durability: {durability} exclude each other"
+            raise StartError(Code.CONFIG_ERROR, text)
+        if method == FILE_BASED and durability == "memory":
+            text = "store_method: file_based and durability: memory exclude each other"
+            raise StartError(Code.CONFIG_ERROR, text)
+        return method == IN_MEMORY or durability == "memory"
+
+
+def _mention_old_files(directory: Path) -> None:
+    old = sum(1 for _ in directory.glob("*.bin"))
+    if old:
+        log.warn(
+            "{directory} has {count} .bin file(s) of the original engine: they are left alone "
+            "and not read",
+            directory=str(directory),
+            count=old,
+        )

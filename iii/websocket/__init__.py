@@ -1,0 +1,1 @@
+"""WebSocket servers: the worker port's, and those of modules."""

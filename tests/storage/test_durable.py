@@ -1,0 +1,294 @@
+"""A durable store: what is told when, what a refusal takes with it, what a restart finds."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from msgspec import Raw
+from twisted.internet.defer import Deferred, gatherResults
+
+from iii.errors import Code, StartError
+from iii.storage.cache import OVERHEAD_BYTES, UNKNOWN, Cache
+from iii.storage.memory import MemoryStore
+from iii.storage.store import StoreError
+from tests.storage.cases import BUCKET, StoreCase, raw, shown
+
+LITTLE_BYTES = 96 * 1024
+TOO_MUCH = Raw(b'"' + b"x" * 2 * LITTLE_BYTES + b'"')
+
+
+class Committing(StoreCase):
+    """docs/durability.md: an answer follows the commit."""
+
+    async def test_a_write_is_not_answered_before_its_commit(self) -> None:
+        store = self.open()
+        written = store.set(BUCKET, "a", raw("1"))
+        self.assertNoResult(written)
+        await written
+        self.assertEqual(self.rows(), [("orders", "", "a", b"1")])
+
+    async def test_a_read_of_a_key_that_is_being_written_waits(self) -> None:
+        store = self.open()
+        written = store.set(BUCKET, "a", raw("1"))
+        read = store.get(BUCKET, "a")
+        assert isinstance(read, Deferred)
+        self.assertNoResult(read)
+        await written
+        self.assertEqual(bytes(await read), b"1")  # type: ignore[arg-type]
+
+    async def test_a_read_of_another_key_does_not(self) -> None:
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        written = store.set(BUCKET, "b", raw("2"))
+        self.assertIsInstance(store.get(BUCKET, "a"), Raw)
+        await written
+
+    async def test_writes_build_on_what_is_pending(self) -> None:
+        store = self.open()
+        first = store.set(BUCKET, "a", raw("1"))
+        second = store.update(BUCKET, "a", lambda old: Raw(bytes(old or b"") + b"0"))
+        third = store.delete(BUCKET, "a")
+        fourth = store.set(BUCKET, "a", raw("7"))
+        changes = [shown(change) for change in await gatherResults([first, second, third, fourth])]
+        self.assertEqual(changes, [(None, "1"), ("1", "10"), ("10", None), (None, "7")])
+        self.assertEqual(await self.value(store, "a"), "7")
+
+    async def test_answers_come_in_the_order_of_the_writes(self) -> None:
+        store = self.open()
+        order: list[int] = []
+        writes = [
+            store.set(BUCKET, f"k{n % 3}", raw(str(n))).addCallback(lambda _, n=n: order.append(n))
+            for n in range(50)
+        ]
+        await gatherResults(writes)
+        self.assertEqual(order, list(range(50)))
+
+    async def test_a_list_shows_every_write_before_it(self) -> None:
+        store = self.open()
+        written = store.set(BUCKET, "a", raw("1"))
+        self.assertEqual(await store.keys(BUCKET), ["a"])
+        await written
+
+    async def test_what_compute_raises_changes_nothing(self) -> None:
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+
+        def compute(old: Raw | None) -> Raw:
+            raise StoreError(Code.VALUE_TOO_LARGE, "no")
+
+        await self.assertFailure(store.update(BUCKET, "a", compute), StoreError)
+        self.assertEqual(await self.value(store, "a"), "1")
+
+    async def test_everything_is_there_after_a_restart_in_the_same_order(self) -> None:
+        store = self.open()
+        for key in "cab":
+            await store.set(BUCKET, key, raw(f'"{key}"'))
+        await store.set(BUCKET, "c", raw("9"))
+        await store.delete(BUCKET, "a")
+        await self.close(store)
+
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        self.assertEqual(await store.keys(BUCKET), ["c", "b", "a"])
+        self.assertEqual(await store.buckets(), [BUCKET])
+
+    async def test_closing_commits_what_is_pending(self) -> None:
+        store = self.open()
+        written = store.set(BUCKET, "a", raw("1"))
+        await self.close(store)
+        await written
+        self.assertEqual(self.rows(), [("orders", "", "a", b"1")])
+
+    async def test_nothing_is_read_from_the_file_twice(self) -> None:
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        with sqlite3.connect(self.file) as other:
+            other.execute("UPDATE entries SET value = x'32'")
+        other.close()
+        self.assertEqual(await self.value(store, "a"), "1")
+
+    async def test_without_a_cache_everything_is(self) -> None:
+        store = self.open(cache_bytes=0)
+        await store.set(BUCKET, "a", raw("1"))
+        with sqlite3.connect(self.file) as other:
+            other.execute("UPDATE entries SET value = x'32'")
+        other.close()
+        self.assertEqual(await self.value(store, "a"), "2")
+
+    def rows(self) -> list[tuple[str, str, str, bytes]]:
+        """What another program finds in the file."""
+        with sqlite3.connect(self.file) as other:
+            found = other.execute("SELECT first, second, key, value FROM entries").fetchall()
+        other.close()
+        return found
+
+
+class Refusing(StoreCase):
+    """docs/durability.md, "Refused writes": an error, and nothing of it is kept."""
+
+    async def test_a_full_store_says_so_and_goes_on(self) -> None:
+        store = self.open(max_file_bytes=LITTLE_BYTES)
+        await store.set(BUCKET, "a", raw("1"))
+        error = await self.assertFailure(store.set(BUCKET, "b", TOO_MUCH), StoreError)
+        self.assertEqual(error.code, Code.STORE_FULL)
+        self.assertIn(str(self.file), error.message)
+        self.assertEqual(await store.keys(BUCKET), ["a"])
+        await store.set(BUCKET, "a", raw("2"))
+        self.assertEqual(await self.value(store, "a"), "2")
+
+    async def test_what_was_computed_from_a_refused_value_is_refused(self) -> None:
+        store = self.open(max_file_bytes=LITTLE_BYTES)
+        await store.set(BUCKET, "a", raw("1"))
+        refused = store.set(BUCKET, "a", TOO_MUCH)
+        await self.turn()
+        later = store.update(BUCKET, "a", lambda old: Raw(b"[%d]" % len(bytes(old or b""))))
+        read = store.get(BUCKET, "a")
+        assert isinstance(read, Deferred)
+        await self.assertFailure(refused, StoreError)
+        await self.assertFailure(later, StoreError)
+        self.assertEqual(bytes(await read), b"1")  # type: ignore[arg-type]
+        change = await store.update(BUCKET, "a", lambda old: Raw(bytes(old or b"") + b"0"))
+        self.assertEqual(shown(change), ("1", "10"))
+
+    async def test_what_waits_for_the_disk_is_bounded(self) -> None:
+        self.patch(__import__("iii.storage.entries").storage.entries, "MAX_PENDING_BYTES", 100)
+        store = self.open()
+        first = store.set(BUCKET, "a", raw('"' + "x" * 80 + '"'))
+        error = await self.assertFailure(
+            store.set(BUCKET, "b", raw('"' + "y" * 80 + '"')), StoreError
+        )
+        self.assertEqual(error.code, Code.OVERLOADED)
+        await first
+        await store.set(BUCKET, "b", raw('"' + "y" * 80 + '"'))
+
+    def turn(self) -> Deferred[None]:
+        """The end of this turn of the reactor."""
+        over: Deferred[None] = Deferred()
+        self.engine.clock.call_later(0, over.callback, None)
+        return over
+
+
+class Opening(StoreCase):
+    """08 §1: what a start finds, and what it does about it."""
+
+    async def test_a_second_engine_is_told_who_has_the_file(self) -> None:
+        self.open()
+        error = self.assertRaises(StartError, self.open)
+        self.assertEqual(error.code, Code.STORE_LOCKED)
+        self.assertIn(f"process {__import__('os').getpid()}", error.message)
+
+    async def test_a_closed_store_can_be_opened_again(self) -> None:
+        await self.close(self.open())
+        self.open()
+
+    async def test_garbage_is_moved_aside(self) -> None:
+        await self.moved_aside(b"not a database at all" * 1000)
+
+    async def test_so_is_a_header_alone(self) -> None:
+        await self.moved_aside((await self.content())[:100])
+
+    async def test_so_is_half_a_file(self) -> None:
+        content = await self.content()
+        await self.moved_aside(content[: len(content) // 2])
+
+    async def test_so_is_a_file_with_a_damaged_page(self) -> None:
+        content = bytearray(await self.content())
+        content[4096:4106] = b"\xff" * 10
+        await self.moved_aside(bytes(content))
+
+    async def test_so_is_another_programs_database(self) -> None:
+        self.directory.mkdir(parents=True)
+        other = sqlite3.connect(self.file)
+        other.execute("CREATE TABLE mine (x)")
+        other.commit()
+        other.close()
+        await self.moved_aside(self.file.read_bytes())
+
+    async def test_an_empty_file_with_a_log_is_moved_aside_with_it(self) -> None:
+        self.directory.mkdir(parents=True)
+        self.file.touch()
+        self.file.with_name("state.sqlite-wal").write_bytes(b"x" * 5000)
+        self.open()
+        names = sorted(path.name for path in self.directory.glob("*corrupt*"))
+        self.assertEqual([name.endswith("-wal") for name in names], [False, True])
+        self.flushLoggedErrors()
+
+    async def test_an_empty_file_is_a_new_store(self) -> None:
+        self.directory.mkdir(parents=True)
+        self.file.touch()
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        self.assertEqual(list(self.directory.glob("*corrupt*")), [])
+
+    async def test_a_file_of_a_newer_release_stops_the_start(self) -> None:
+        await self.content()
+        with sqlite3.connect(self.file) as other:
+            other.execute("PRAGMA user_version = 99")
+        other.close()
+        error = self.assertRaises(StartError, self.open)
+        self.assertIn("newer release", error.message)
+        self.assertTrue(self.file.exists())
+
+    async def test_a_directory_that_cannot_be_made_stops_the_start(self) -> None:
+        self.directory.write_text("a file")
+        error = self.assertRaises(StartError, self.open)
+        self.assertIn(str(self.directory.absolute()), error.message)
+
+    async def test_its_path_is_told(self) -> None:
+        self.open()
+        self.assertEqual(self.stores, {"state": str(self.file)})
+
+    async def test_the_path_is_a_directory_whatever_it_is_called(self) -> None:
+        self.open(file_path=str(self.directory / "state_store.db"))
+        self.assertTrue((self.directory / "state_store.db").is_dir())
+
+    async def test_only_in_memory_is_volatile(self) -> None:
+        self.assertIsInstance(self.open(store_method="in_memory"), MemoryStore)
+        self.assertIsInstance(self.open(durability="memory"), MemoryStore)
+        self.assertNotIsInstance(self.open(store_method="in-memory"), MemoryStore)
+        self.assertFalse(self.flushLoggedErrors())
+
+    async def test_settings_that_contradict_each_other_stop_the_start(self) -> None:
+        for method, durability in (("in_memory", "fsync"), ("file_based", "memory")):
+            error = self.assertRaises(
+                StartError, self.open, store_method=method, durability=durability
+            )
+            self.assertEqual(error.code, Code.CONFIG_ERROR)
+
+    async def content(self) -> bytes:
+        """A sound file's content; the file stays."""
+        store = self.open()
+        for n in range(200):
+            await store.set(BUCKET, f"key-{n}", raw(f'"{"v" * 100}"'))
+        await self.close(store)
+        return self.file.read_bytes()
+
+    async def moved_aside(self, content: bytes) -> None:
+        """``content`` is found again under another name, and the store works."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.file.write_bytes(content)
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        self.assertEqual(await store.keys(BUCKET), ["a"])
+        (aside,) = self.directory.glob("state.sqlite.corrupt-*Z")
+        self.assertEqual(aside.read_bytes()[:4096], content[:4096])
+        self.assertEqual(len(aside.read_bytes()), len(content))
+
+
+class Caching(StoreCase):
+    """docs/limits.md: reads keep no more than their limit."""
+
+    def test_what_is_used_stays_and_the_rest_goes(self) -> None:
+        cache = Cache(20 * (OVERHEAD_BYTES + 10))
+        for n in range(100):
+            cache.put(("s", "", f"k{n}"), (n, b"12345678"))
+            cache.get(("s", "", "k0"))
+        self.assertEqual(cache.get(("s", "", "k0")), (0, b"12345678"))
+        self.assertIs(cache.get(("s", "", "k50")), UNKNOWN)
+        kept = sum(cache.get(("s", "", f"k{n}")) is not UNKNOWN for n in range(100))
+        self.assertLessEqual(kept, 21)
+
+    def test_it_knows_what_is_not_there(self) -> None:
+        cache = Cache(1 << 20)
+        cache.put(("s", "", "k"), None)
+        self.assertIsNone(cache.get(("s", "", "k")))
