@@ -1,6 +1,6 @@
 """Adds up what the test runners of ``.ci/run`` report.
 
-    python .ci/summary.py [--ci] [--failed-steps N] trial.log sdks.log …
+    python .ci/summary.py [--ci] [--failed-steps N] trial.log sdks.log browser.log …
 
 Each file is the output of one runner: trial's, which ends with ``PASSED (…)`` or
 ``FAILED (…)``, or one whose last line is ``N passed, N failed, N skipped``.  The only

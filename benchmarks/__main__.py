@@ -15,10 +15,11 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.profiling import profile
 from benchmarks.revision import checked_out
 from benchmarks.stats import compare
-from benchmarks.suites import SUITES, Plan
+from benchmarks.suite import Plan
+from benchmarks.suites import SUITES
 
 QUICK = Plan(rounds=2, seconds=1, scale=0.05)
-NO_WRK = "wrk is missing: apt-get install wrk (rpc, connections and idle work without)"
+NO_WRK = "wrk is missing: apt-get install wrk (the suites without http_ in their name need none)"
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_MET = 1, 2, 3
 
 

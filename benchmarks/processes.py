@@ -1,7 +1,8 @@
-"""The processes of a benchmark: engine or baseline, raw workers, wrk.
+"""The processes of a benchmark: engine or baseline, raw workers, subscribers, wrk.
 
-Each is a process of its own on free ports of the loopback interface, started in a
-temporary directory and ended with the ``with`` block that started it.
+Each is a process of its own on free ports of the loopback interface and ended with the
+``with`` block that started it.  Servers work in a temporary directory of the checkout's
+disk: ``/tmp`` may be memory, and what a store costs would not show there.
 """
 
 from __future__ import annotations
@@ -13,20 +14,42 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
+from benchmarks.calls import KEY, SCOPE, STORED_BYTES, value
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-CONFIG = """\
+WORK = Path(__file__).parent / ".work"
+STATE_DIRECTORY = "state"
+HTTP_CONFIG = """\
 port: 0
 modules:
   - class: modules::api::RestApiModule
     config: {host: 127.0.0.1, port: 0}
 """
+STORES_CONFIG = f"""\
+port: 0
+modules:
+  - class: modules::state::StateModule
+    config:
+      adapter:
+        class: modules::state::adapters::KvStore
+        config: {{file_path: ./{STATE_DIRECTORY}, durability: os}}
+  - class: modules::stream::StreamModule
+    config:
+      host: 127.0.0.1
+      port: 0
+      adapter:
+        class: modules::stream::adapters::KvStore
+        config: {{file_path: ./stream, durability: os}}
+"""
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
+FILL_TIMEOUT_S = 600.0
 POLL_S = 0.02
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -43,13 +66,18 @@ class Program:
     tree: Path = REPOSITORY
     is_baseline: bool = False
 
-    def arguments(self, directory: Path) -> list[str]:
+    def arguments(self, directory: Path, config_text: str = HTTP_CONFIG) -> list[str]:
         ready = ["--ready-file", str(directory / "ready.json")]
         if self.is_baseline:
             return ["-m", "benchmarks.baseline", *ready]
         config = directory / "config.yaml"
-        config.write_text(CONFIG, encoding="utf-8")
+        config.write_text(config_text, encoding="utf-8")
         return ["-m", "iii", "-c", str(config), *ready]
+
+    def environment(self) -> dict[str, str]:
+        # Own variables only: III_HOST, III_IN_MEMORY and the like would change the engine.
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("III_")}
+        return kept | {"PYTHONPATH": str(self.tree)}
 
 
 ENGINE = Program("engine")
@@ -60,44 +88,74 @@ class Server:
     """A running engine or baseline.
 
     :param python_options: put before the program, e.g. ``-m cProfile -o FILE``
+    :param config: the engine's configuration file
+    :param prepare: called with the working directory before the first start
     """
 
-    def __init__(self, program: Program, python_options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        program: Program,
+        python_options: tuple[str, ...] = (),
+        config: str = HTTP_CONFIG,
+        prepare: Callable[[Path], None] | None = None,
+    ) -> None:
         self.program = program
-        self.python_options = python_options
+        self._python_options = python_options
+        self._config = config
+        self._prepare = prepare
 
     def __enter__(self) -> Self:
-        self._directory = Path(tempfile.mkdtemp(prefix="iii-bench-"))
+        WORK.mkdir(exist_ok=True)
+        self._directory = Path(tempfile.mkdtemp(prefix="iii-bench-", dir=WORK))
         self._log = (self._directory / "log").open("wb")
-        # Own variables only: III_HOST, III_IN_MEMORY and the like would change the engine.
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("III_")}
-        environment["PYTHONPATH"] = str(self.program.tree)
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            if self._prepare:
+                self._prepare(self._directory)
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+        self._log.close()
+        shutil.rmtree(self._directory)
+
+    def restart(self) -> float:
+        """Stop it and start it on the same files; how long the start took, in seconds."""
+        self._stop()
+        started = monotonic()
+        self._start()
+        return monotonic() - started
+
+    def _start(self) -> None:
+        (self._directory / "ready.json").unlink(missing_ok=True)
+        program = self.program.arguments(self._directory, self._config)
         self._process = subprocess.Popen(
-            [sys.executable, *self.python_options, *self.program.arguments(self._directory)],
+            [sys.executable, *self._python_options, *program],
             cwd=self._directory,
-            env=environment,
+            env=self.program.environment(),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
         )
-        try:
-            ready = self._ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        self.worker_url = f"ws://127.0.0.1:{ready['worker']}/"
-        self.http_url = f"http://127.0.0.1:{ready['http']}"
-        return self
+        self.ports = self._ready()
+        self.worker_url = f"ws://127.0.0.1:{self.ports['worker']}/"
+        if "http" in self.ports:
+            self.http_url = f"http://127.0.0.1:{self.ports['http']}"
 
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-        shutil.rmtree(self._directory)
+            process.kill()
+            process.wait()
 
     def _ready(self) -> dict[str, Any]:
         """The ready file's content, once it is there and whole."""
@@ -108,36 +166,46 @@ class Server:
             if text.rstrip().endswith("}"):
                 ready: dict[str, Any] = json.loads(text)
                 return ready
-            if self._process.poll() is not None:
+            if self._running.poll() is not None:
                 break
             select.select([], [], [], POLL_S)
         raise BenchmarkError(f"{self.program.name} did not start:\n{self.log_tail()}")
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
 
     def log_tail(self) -> str:
         return (self._directory / "log").read_text(errors="replace")[-3000:]
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, user and system, all threads."""
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        stat = Path(f"/proc/{self._running.pid}/stat").read_text()
         fields = stat.rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
     def resident_bytes(self) -> int:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        status = Path(f"/proc/{self._running.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024
 
 
-class Worker:
-    """A running ``benchmarks.worker``."""
+class Companion:
+    """A program of the suite that takes commands and answers them, one JSON line each.
 
-    def __init__(self, role: str, server: Server, *options: str) -> None:
+    :param module: what Python runs
+    :param server: whose last words are shown when it ends
+    """
+
+    def __init__(self, module: str, server: Server, *arguments: str) -> None:
+        self._name = " ".join((module.rpartition(".")[2], *arguments[:1]))
         self._server = server
-        self._arguments = [role, "--url", server.worker_url, *options]
+        self._command = [sys.executable, "-m", module, *arguments]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", *self._arguments],
+            self._command,
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -166,15 +234,43 @@ class Worker:
     def _line(self, timeout_s: float) -> dict[str, Any]:
         assert self._process.stdout
         if not select.select([self._process.stdout], [], [], timeout_s)[0]:
-            raise BenchmarkError(f"worker {self._arguments[0]}: no answer for {timeout_s} s")
+            raise BenchmarkError(f"{self._name}: no answer for {timeout_s} s")
         line = self._process.stdout.readline()
         if not line:
             raise BenchmarkError(
-                f"worker {self._arguments[0]} has ended, see its message above. "
+                f"{self._name} has ended, see its message above. "
                 f"The last words of {self._server.program.name}:\n{self._server.log_tail()}"
             )
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def worker(role: str, server: Server, *options: str) -> Companion:
+    """A ``benchmarks.worker``."""
+    return Companion("benchmarks.worker", server, role, "--url", server.worker_url, *options)
+
+
+def subscribers(server: Server, connections: int) -> Companion:
+    """A ``benchmarks.subscriber`` with so many sockets on the stream port."""
+    port = str(server.ports["stream"])
+    return Companion("benchmarks.subscriber", server, "--port", port, "--sockets", str(connections))
+
+
+def fill_state(program: Program, directory: Path, keys: int) -> None:
+    """Put ``keys`` values where an engine in ``directory`` will keep its state."""
+    # By its path: the program's tree may be another revision with other benchmarks.
+    script = str(Path(__file__).with_name("fill.py"))
+    what = (SCOPE, KEY.decode(), value(STORED_BYTES).decode())
+    done = subprocess.run(
+        [sys.executable, script, str(directory / STATE_DIRECTORY), str(keys), *what],
+        cwd=directory,
+        env=program.environment(),
+        capture_output=True,
+        text=True,
+        timeout=FILL_TIMEOUT_S,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"filling a store with {keys:,} keys: {done.stderr[-3000:]}")
 
 
 def wrk(

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.processes import BenchmarkError
-from benchmarks.suites import Plan, Side, Suite
+from benchmarks.suite import Plan, Side, Suite
 
 
 def profile(suite: Suite, seconds: int, top: int) -> None:

@@ -8,6 +8,7 @@ read with a JSON parser to see whether ``data`` comes last; when it doesn't, all
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import msgspec
 from websockets.speedups import apply_mask
@@ -16,6 +17,8 @@ INVOKE = b'{"type":"invokefunction",'
 INVOCATION_ID = b'"invocation_id":"'
 FUNCTION_ID = b'"function_id":"'
 RESULT = b'"result":'
+#: first byte of a frame: whole, and its kind
+TEXT, PING = 0x81, 0x89
 _DATA = b',"data":'
 _ANSWER = b'{"type":"invocationresult","invocation_id":"%b","function_id":"%b","result":%b}'
 
@@ -70,3 +73,59 @@ def text_frame(payload: bytes) -> tuple[bytes, bytes]:
     else:
         head = b"\x81\xff" + size.to_bytes(8, "big")
     return head + _MASK, apply_mask(payload, _MASK)
+
+
+def pong(payload: bytes) -> bytes:
+    """The answer to a ping."""
+    return bytes((0x8A, 0x80 | len(payload))) + _MASK + apply_mask(payload, _MASK)
+
+
+@dataclass
+class Counted:
+    """What ``FrameCounter.feed`` found.
+
+    :ivar texts: so many whole text frames
+    :ivar pings: payloads of pings
+    """
+
+    texts: int
+    pings: tuple[bytes, ...] = ()
+
+
+class FrameCounter:
+    """Counts a server's frames without looking into them.
+
+    :raises ValueError: from ``feed``, when the server closes
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Counted:
+        """The frames that ``data`` completes."""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        counted = Counted(0)
+        at, end = 0, len(data)
+        while at + 2 <= end:
+            size, start = data[at + 1], at + 2
+            if size > 125:
+                start += 2 if size == 126 else 8
+                if start > end:
+                    break
+                size = int.from_bytes(data[at + 2 : start], "big")
+            if start + size > end:
+                break
+            if data[at] == TEXT:
+                counted.texts += 1
+            else:
+                self._other(data[at], data[start : start + size], counted)
+            at = start + size
+        self._rest = data[at:]
+        return counted
+
+    def _other(self, kind: int, payload: bytes, counted: Counted) -> None:
+        if kind != PING:
+            raise ValueError(f"frame {kind:#x} {payload[:100]!r}")
+        counted.pings += (payload,)

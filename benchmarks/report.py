@@ -18,13 +18,13 @@ from rich.table import Table
 
 from benchmarks.processes import REPOSITORY
 from benchmarks.stats import Change, Figure, Rounds, Target
-from benchmarks.suites import Plan
+from benchmarks.suite import Plan
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("Twisted", "autobahn", "msgspec", "httptools", "websockets", "picows", "uvloop")
 #: below this share of a core the engine was waiting for the benchmark, not the reverse
 BUSY_SHARE = 0.85
-DIGITS = {"ms": 3, "kB": 1, "% of a core": 2}
+DIGITS = {"s": 2, "ms": 3, "kB": 1, "% of a core": 2}
 
 
 def number(value: float, unit: str) -> str:
@@ -78,7 +78,7 @@ def not_busy(figures: Sequence[Figure]) -> list[str]:
     """The rates at which the engine had time left: they are the benchmark's limit, or noise."""
     return [
         f"{figure.name}: the measured process used only {median(figure.subject.cpu):.0%} of a "
-        "core, so this shows the limit of wrk, the worker or a busy machine"
+        "core, so this shows the limit of its clients or a busy machine"
         for figure in figures
         if figure.unit.endswith("/s") and median(figure.subject.cpu) < BUSY_SHARE
     ]

@@ -10,8 +10,9 @@ ends when its standard input does, so it can't outlive the benchmark:
 * ``serve``: functions and HTTP routes, answered with one small constant result;
 * ``idle``: many connections.  A line ``{"functions": 1}`` makes each register one;
 * ``call``: one caller and one callee that echoes.  For every line
-  ``{"in_flight": 64, "payload": 16, "seconds": 3}`` it keeps that many calls in
-  flight for that long and prints how many there were and how long they took.
+  ``{"function": "bench.echo", "in_flight": 64, "payload": 16, "keys": 1000, "seconds": 3}``
+  it keeps that many calls in flight for that long and prints how many there were and how
+  long they took.  Without ``seconds`` it calls once for each key.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -29,6 +31,7 @@ import msgspec
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from benchmarks.calls import TARGETS, Target, all_keys, random_keys
 from benchmarks.raw import INVOCATION_ID, INVOKE, RESULT, Answers, text_after, text_frame
 from benchmarks.stats import percentile
 
@@ -109,15 +112,21 @@ class Connection(WSListener):
 class Caller(Connection):
     """Keeps calls in flight and times each."""
 
-    def __init__(self, function_id: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._function_id = function_id.encode()
         self._calls = 0
 
-    async def measure(self, in_flight: int, payload: int, seconds: float) -> dict[str, float]:
-        data = msgspec.json.encode({"payload": "x" * payload})
-        self._tail = b'","function_id":"%b","data":%b}' % (self._function_id, data)
-        self._result_bytes = len(data)  # the least an echo has
+    async def measure(
+        self, target: Target, keys: Iterator[bytes], in_flight: int, seconds: float
+    ) -> dict[str, float]:
+        """Call until the time is over or the keys are used up.
+
+        ``started`` is on the clock that all processes of the machine share.
+        """
+        self._between = b'","function_id":"%b","data":' % target.function_id
+        self._data = target.data
+        self._keys = keys
+        self._least_result_bytes = target.least_result_bytes
         self._sent_at: dict[bytes, float] = {}
         self._took: list[float] = []
         self._all_back = asyncio.get_running_loop().create_future()
@@ -129,31 +138,39 @@ class Caller(Connection):
         await self._all_back
         elapsed = perf_counter() - started
         return {
+            "calls": len(self._took),
             "calls_per_s": len(self._took) / elapsed,
+            "started": started,
             "p50_ms": percentile(self._took, 50) * 1000,
             "p99_ms": percentile(self._took, 99) * 1000,
         }
 
     def _call(self, now: float) -> None:
+        key = next(self._keys, None)
+        if key is None:
+            return
         self._calls += 1
         invocation_id = b"00000000-0000-4000-8000-%012x" % self._calls
         self._sent_at[invocation_id] = now
-        message = b'{"type":"invokefunction","invocation_id":"' + invocation_id + self._tail
+        message = b'{"type":"invokefunction","invocation_id":"%b%b%b}' % (
+            invocation_id,
+            self._between,
+            self._data(key),
+        )
         self._outgoing.extend(text_frame(message))
 
     def on_text(self, payload: bytes) -> None:
-        if RESULT not in payload[:250] or len(payload) < self._result_bytes:
+        if RESULT not in payload[:250] or len(payload) < self._least_result_bytes:
             message = msgspec.json.decode(payload)
             if message["type"] != "invocationresult":
                 return
             raise_error(message)
-            if len(payload) < self._result_bytes:
-                raise RuntimeError(f"not an echo: {payload[:1000]!r}")
+            raise RuntimeError(f"not the right answer: {payload[:1000]!r}")
         now = perf_counter()
         self._took.append(now - self._sent_at.pop(text_after(INVOCATION_ID, payload)))
         if now < self._until:
             self._call(now)
-        elif not self._sent_at:
+        if not self._sent_at:
             self._all_back.set_result(None)
 
 
@@ -209,10 +226,13 @@ async def call(options: argparse.Namespace, lines: Lines) -> None:
     callee = await connect(options.url, Connection())
     callee.register_function("bench.echo")
     await callee.registered("bench.echo")
-    caller = await connect(options.url, Caller("bench.echo"))
+    caller = await connect(options.url, Caller())
     say({"event": "ready"})
     async for line in lines:
-        say(await caller.measure(line["in_flight"], line["payload"], line["seconds"]))
+        target = TARGETS[line["function"]](line["payload"])
+        seconds = line.get("seconds", inf)
+        keys = (all_keys if seconds == inf else random_keys)(line["keys"])
+        say(await caller.measure(target, keys, line["in_flight"], seconds))
 
 
 def say(message: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ KNOWN: tuple[KnownModule, ...] = (
             Adapter(_BRIDGE, "modules::state::adapters::Bridge"),
         ),
         default=True,
-        absent="its functions are not found and its triggers stay parked",
+        module="iii.modules.state.module:StateModule",
     ),
     KnownModule(
         "modules::stream::StreamModule",
@@ -135,7 +135,7 @@ KNOWN: tuple[KnownModule, ...] = (
         ),
         port=3112,
         default=True,
-        absent="its port is not opened and its triggers stay parked",
+        module="iii.modules.stream.module:StreamModule",
     ),
     KnownModule(
         "modules::queue::QueueModule",
@@ -188,7 +188,7 @@ KNOWN: tuple[KnownModule, ...] = (
         "modules::kv_server::KvServer",
         "iii-kv-server",
         default=True,
-        absent="its functions are not found",
+        module="iii.modules.kv_server.module:KvServerModule",
     ),
     KnownModule(
         "modules::console::ConsoleModule",

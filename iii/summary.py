@@ -85,7 +85,8 @@ def _port(service: EngineService, entry: Entry) -> int | None:
 
 
 def _url(entry: Entry, port: int) -> str:
-    return f"http://{show_address(_host(entry.config.get('host')), port)}"
+    scheme = "ws" if _short(entry) == "stream" else "http"
+    return f"{scheme}://{show_address(_host(entry.config.get('host')), port)}"
 
 
 def _host(host: object) -> str:

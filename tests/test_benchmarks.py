@@ -10,15 +10,22 @@ from pathlib import Path
 from unittest import TestCase, mock
 
 from click.testing import CliRunner
-from websockets.speedups import apply_mask
 
 from benchmarks import __main__ as command
-from benchmarks import report
-from benchmarks.processes import BASELINE, ENGINE, BenchmarkError, Program
-from benchmarks.raw import Answers, text_frame
+from benchmarks import report, stores
+from benchmarks.processes import (
+    BASELINE,
+    ENGINE,
+    HTTP_CONFIG,
+    STORES_CONFIG,
+    BenchmarkError,
+    Program,
+)
 from benchmarks.revision import checked_out
 from benchmarks.stats import Figure, Rounds, Target, compare, percentile, ratios
-from benchmarks.suites import SUITES, Measure, Plan, Side, Situation, alternate
+from benchmarks.suite import Measure, Plan, Side, Situation, alternate
+from benchmarks.suites import SUITES
+from iii import config
 
 PLAN = Plan(rounds=3, seconds=1)
 
@@ -91,7 +98,8 @@ class Registry(TestCase):
     def test_the_suites_have_the_names_of_the_seeds_and_the_issue(self) -> None:
         self.assertEqual(
             " ".join(SUITES),
-            "http_single_route http_many_routes http_concurrency rpc connections idle",
+            "http_single_route http_many_routes http_concurrency rpc connections idle "
+            "state stream fanout large_store",
         )
 
     def test_the_ratio_targets_are_those_of_the_issue(self) -> None:
@@ -99,6 +107,7 @@ class Registry(TestCase):
             (suite.name, measure.name): (measure.target.sense, measure.target.bound)
             for suite in SUITES.values()
             for measure in suite.measures
+            if measure.target.of == "ratio"
         }
         self.assertEqual(
             targets,
@@ -121,8 +130,31 @@ class Registry(TestCase):
                 ("rpc", "call, 64 in flight, 16 KiB"): ("at least", 3.5),
                 ("rpc", "call, 1 in flight, 16 B: p50"): ("at most", 0.65),
                 ("connections", "call, 64 in flight, 16 B"): ("at least", 0.9),
+                ("state", "state::get, 64 in flight, 16 B"): ("at least", 0.7),
+                ("state", "state::set, 64 in flight, 16 B"): ("at least", 0.3),
+                ("stream", "stream::set, 64 in flight, 16 B, no subscriber"): ("at least", 0.25),
+                ("stream", "the same, 1 subscriber receives all"): ("at least", 0.15),
+                ("large_store", "state::get, random keys, 64 in flight"): ("at least", 0.6),
+                ("large_store", "state::set, random keys, 64 in flight"): ("at least", 0.5),
             },
         )
+
+    def test_the_fan_out_target_is_a_rate(self) -> None:
+        (measure,) = SUITES["fanout"].measures
+        self.assertEqual(measure.target, Target(100_000, "at least", "value"))
+        self.assertEqual((measure.unit, stores.SUBSCRIBERS), ("frames/s", 1000))
+
+    def test_state_and_streams_are_compared_with_calls_on_an_engine_configured_alike(self) -> None:
+        for name in ("state", "stream"):
+            function, calls = SUITES[name].situations(PLAN)
+            self.assertEqual((function.program, function.config), (calls.program, calls.config))
+            for measure in SUITES[name].measures:
+                self.assertIs(measure.reference, stores.plain_calls, measure.name)
+
+    def test_a_large_store_has_a_million_keys_or_what_a_smoke_run_has_of_them(self) -> None:
+        for scale, keys in ((1.0, 1_000_000), (0.05, 50_000), (0.0001, 1_000)):
+            large, small = SUITES["large_store"].situations(Plan(1, 1, scale))
+            self.assertEqual((large.keys, small.keys), (keys, 1_000))
 
     def test_engine_and_baseline_are_compared_where_a_factor_is_asked_for(self) -> None:
         for name in ("http_single_route", "http_concurrency", "rpc"):
@@ -144,6 +176,20 @@ class Registry(TestCase):
 class Alternation(TestCase):
     """The two sides are measured in turn."""
 
+    def sides(self, plan: Plan) -> list[Side]:
+        sides = [Side(Situation(name, ENGINE), plan) for name in "AB"]
+        for side in sides:
+            side.server = mock.Mock(**{"cpu_seconds.return_value": 0.0})
+        return sides
+
+    def test_the_second_side_is_measured_in_its_own_way(self) -> None:
+        """But not another revision: that does the same work."""
+        target = Target(1, "at least", "ratio")
+        measure = Measure("m", "calls/s", target, lambda *_: 6.0, reference=lambda *_: 3.0)
+        for against, ratio in ((None, 2.0), (Program("other"), 1.0)):
+            plan = Plan(rounds=1, seconds=1, against=against)
+            self.assertEqual(alternate(measure, self.sides(plan), plan).ratio, ratio)
+
     def test_after_a_warm_up_of_each_the_rounds_go_a_b_a_b(self) -> None:
         taken: list[tuple[str, int]] = []
 
@@ -152,11 +198,8 @@ class Alternation(TestCase):
             return len(taken)
 
         plan = Plan(rounds=2, seconds=7)
-        sides = [Side(Situation(name, ENGINE), plan) for name in "AB"]
-        for side in sides:
-            side.server = mock.Mock(**{"cpu_seconds.return_value": 0.0})
         target = Target(1, "at least", "ratio")
-        taken_figure = alternate(Measure("m", "calls/s", target, take), sides, plan)
+        taken_figure = alternate(Measure("m", "calls/s", target, take), self.sides(plan), plan)
 
         warm_up, timed = taken[:2], taken[2:]
         self.assertEqual([name for name, _ in warm_up], ["A", "B"])
@@ -216,43 +259,6 @@ class Results(TestCase):
         self.assertIn("only 40% of a core", line)
 
 
-class RawFrames(TestCase):
-    """The raw worker cuts its answers out of the bytes."""
-
-    INVOCATION = (
-        b'{"type":"invokefunction","invocation_id":"5d7a","function_id":"f.x","data":{"a":[1,"}"]}}'
-    )
-
-    def test_data_at_the_end_is_echoed_as_it_is(self) -> None:
-        self.assertEqual(
-            Answers().answer(self.INVOCATION),
-            b'{"type":"invocationresult","invocation_id":"5d7a","function_id":"f.x",'
-            b'"result":{"a":[1,"}"]}}',
-        )
-
-    def test_data_elsewhere_is_found_too(self) -> None:
-        message = json.loads(self.INVOCATION)
-        other = json.dumps({"data": message.pop("data"), **message}).encode()
-        self.assertEqual(
-            json.loads(Answers().answer(other)), json.loads(Answers().answer(self.INVOCATION))
-        )
-
-    def test_a_constant_result_takes_the_place_of_the_data(self) -> None:
-        answer = json.loads(Answers(b'{"ok":true}').answer(self.INVOCATION))
-        self.assertEqual(answer["result"], {"ok": True})
-
-    def test_frames_of_each_length_form_are_whole_masked_text_frames(self) -> None:
-        for size, head_bytes in ((0, 2), (125, 2), (126, 4), (65_535, 4), (65_536, 10)):
-            payload = b"x" * size
-            frame = b"".join(text_frame(payload))
-            length, mask = frame[1:head_bytes], frame[head_bytes : head_bytes + 4]
-            self.assertEqual(frame[0], 0x81)
-            self.assertTrue(length[0] & 0x80)
-            told = int.from_bytes(length[1:], "big") if length[1:] else length[0] & 0x7F
-            self.assertEqual(told, size)
-            self.assertEqual(apply_mask(frame[head_bytes + 4 :], mask), payload)
-
-
 class Programs(TestCase):
     """What is started."""
 
@@ -261,9 +267,19 @@ class Programs(TestCase):
         self.addCleanup(shutil.rmtree, directory)
         ready = ["--ready-file", str(directory / "ready.json")]
         self.assertEqual(BASELINE.arguments(directory), ["-m", "benchmarks.baseline", *ready])
-        config = directory / "config.yaml"
-        self.assertEqual(ENGINE.arguments(directory), ["-m", "iii", "-c", str(config), *ready])
-        self.assertEqual(config.read_text().count("port: 0"), 2)
+        file = directory / "config.yaml"
+        self.assertEqual(ENGINE.arguments(directory), ["-m", "iii", "-c", str(file), *ready])
+        self.assertEqual(file.read_text().count("port: 0"), 2)
+        ENGINE.arguments(directory, STORES_CONFIG)
+        self.assertEqual(file.read_text(), STORES_CONFIG)
+
+    def test_the_configurations_have_no_key_that_the_engine_does_not_know(self) -> None:
+        directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, directory)
+        for text in (HTTP_CONFIG, STORES_CONFIG):
+            path = directory / "config.yaml"
+            path.write_text(text)
+            self.assertEqual(config.examine(path, environ={}, strict=True).problems, [])
 
     def test_the_baseline_is_the_short_program_that_the_issue_asks_for(self) -> None:
         text = (Path(report.__file__).parent / "baseline.py").read_text()

@@ -151,8 +151,8 @@ class Starts(ProcessCase):
 
     def test_port_zero_also_frees_the_ports_nobody_chose(self) -> None:
         """08 §7: two default engines run beside each other."""
-        first = self.start("--use-default-config", "--port", "0")
-        second = self.start("--use-default-config", "--port", "0")
+        first = self.start("--use-default-config", "--port", "0", III_IN_MEMORY="1")
+        second = self.start("--use-default-config", "--port", "0", III_IN_MEMORY="1")
         self.assertNotEqual(first.ready["http"], second.ready["http"])
 
     def test_the_summary_says_what_listens_where_and_what_to_do(self) -> None:

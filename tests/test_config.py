@@ -226,9 +226,9 @@ class Entries(ConfigCase):
                     self.assertIn(f"{module.canonical} ({module.name}) is accepted", warning)
 
     def test_a_port_of_a_later_modules_block_is_checked_already(self) -> None:
-        text = 'modules:\n  - class: modules::stream::StreamModule\n    config: {port: "3112"}\n'
+        text = 'modules:\n  - class: modules::console::ConsoleModule\n    config: {port: "3113"}\n'
         [error] = self.errors(text)
-        self.assertIn('expected an integer, found the string "3112"', error)
+        self.assertIn('expected an integer, found the string "3113"', error)
 
     def test_what_does_nothing_is_accepted_with_any_config(self) -> None:
         """01.65: usage analytics are accepted and absent."""

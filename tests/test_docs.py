@@ -7,6 +7,8 @@ commands needs to say to this test stands in an HTML comment above it:
 ``<!-- serves -->``, ``<!-- serves until: TEXT -->``
     does not end by itself: it runs until the end of the page; with a text, the page goes
     on when the output has it
+``<!-- runs until: TEXT -->``
+    the same for a program beside the demo, which runs for pages where nothing ``serves``
 ``<!-- fails -->``
     ends with an error, on purpose
 ``<!-- not run: REASON -->``
@@ -41,11 +43,12 @@ from unittest import SkipTest, TestCase
 
 from tests.process_case import LIMIT_S, ROOT, environment
 
-PORTS = (49134, 3111)
+PORTS = (49134, 3111, 3112)
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "examples" / "demo" / "README.md",
+    ROOT / "examples" / "live-board" / "README.md",
 ]
 SHELLS = frozenset(("bash", "sh", "shell", "console"))
 MAX_NOT_RUN = 6
@@ -136,7 +139,7 @@ class Follower:
             return None
         if not block.runnable:
             return None
-        if kind.startswith("serves"):
+        if kind.startswith(("serves", "runs")):
             return self.serve(block.text, detail)
         try:
             done = subprocess.run(
@@ -189,9 +192,11 @@ class Follower:
         """Ctrl-C for everything that serves, the last one first; what did not stop."""
         left = []
         for process in reversed(self.serving):
-            os.killpg(process.pid, signal.SIGINT)
             try:
+                os.killpg(process.pid, signal.SIGINT)
                 process.wait(LIMIT_S)
+            except ProcessLookupError:
+                process.wait(LIMIT_S)  # it had nothing more to do
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait(LIMIT_S)

@@ -155,7 +155,7 @@ class Architecture(CoreCase):
 
     def test_every_file_of_the_engine_has_its_line(self) -> None:
         """In the layout."""
-        for folder in ("engine", "wire"):
+        for folder in ("engine", "websocket", "wire"):
             for path in (ROOT / "iii" / folder).glob("*.py"):
                 if path.name != "__init__.py":
                     self.assertIn(f"`{path.name}`", self.page)

@@ -116,6 +116,59 @@ class ServiceCase(TestCase):
             await dial(port)
 
 
+class Stores(ServiceCase):
+    """04 §1: the modules that keep something, under the names of all releases."""
+
+    async def test_every_spelling_loads(self) -> None:
+        """04.51: old class names, a bridge that is not built, the ``workers`` form."""
+        kept = {"store_method": "in_memory"}
+        old = await self.start(
+            {"class": "modules::kv_server::KvServer", "config": kept},
+            {
+                "class": "modules::streams::StreamModule",
+                "config": {
+                    "port": 0,
+                    "adapter": {"class": "modules::streams::adapters::KvStore", "config": kept},
+                },
+            },
+            {
+                "class": "modules::bridge_client::BridgeClientModule",
+                "config": {"url": "ws://127.0.0.1:9", "service_id": "a", "service_name": "b"},
+            },
+        )
+        worker = await self.worker(old)
+        written = await worker.call("kv_server::set", {"index": "i", "key": "k", "value": 1})
+        self.assertEqual(written, {"old_value": None, "new_value": 1})
+        self.assertEqual(await worker.call("stream::list_all"), {"stream": [], "count": 0})
+
+        adapter = {"name": "kv", "config": kept}
+        new = await in_process(
+            reactor,
+            {
+                "workers": [
+                    {"name": "iii-worker-manager", "config": {"port": 0}},
+                    {"name": "iii-state", "config": {"adapter": adapter}},
+                    {"name": "iii-stream", "config": {"port": 0, "adapter": adapter}},
+                ]
+            },
+        )
+        self.addCleanup(new.stop)
+        worker = await self.worker(new)
+        self.assertEqual(await worker.call("state::list_groups"), {"groups": []})
+        self.assertEqual(await worker.call("stream::list_all"), {"stream": [], "count": 0})
+
+    async def test_in_memory_is_for_stores_that_name_no_method(self) -> None:
+        """Decision 8: III_IN_MEMORY=1, with and without an adapter block; no file is made."""
+        state = {"class": "modules::state::StateModule"}
+        adapter = {"class": "modules::state::adapters::KvStore", "config": {"cache_bytes": 0}}
+        for entry in (state, {**state, "config": {"adapter": adapter}}):
+            engine = await self.start(entry)
+            worker = await self.worker(engine)
+            await worker.call("state::set", {"scope": "s", "key": "k", "value": 1})
+            await engine.stop()
+        self.assertFalse(Path("data").exists())
+
+
 class Start(ServiceCase):
     """01 §14: create, initialise, in order; the worker port last."""
 

@@ -19,6 +19,8 @@ from iii._version import __version__
 from iii.cli.check import check
 from iii.cli.lists import commands
 from iii.cli.run import run_engine
+from iii.cli.state import state
+from iii.cli.streams import streams
 from iii.cli.trigger import trigger
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -90,7 +92,7 @@ def cli(
     sys.exit(run_engine(chosen, port=port, ready_fd=ready_fd, ready_file=ready_file))
 
 
-for _command in (check, trigger, *commands()):
+for _command in (check, trigger, *commands(), state, streams):
     cli.add_command(_command)
 # The same command under a name that is quicker to type.
 cli.add_command(trigger, "t")

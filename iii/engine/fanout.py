@@ -40,12 +40,26 @@ _FALSE = b"false"
 class _Event:
     """One event on its way to one binding.  ``wanted`` None: the condition is at work."""
 
-    __slots__ = ("condition", "payload", "wanted")
+    __slots__ = ("baggage", "condition", "payload", "traceparent", "wanted")
 
-    def __init__(self, condition: str | None, payload: Raw) -> None:
+    def __init__(
+        self,
+        condition: str | None,
+        payload: Raw,
+        traceparent: str | None,
+        baggage: str | None,
+    ) -> None:
         self.condition = condition
         self.payload = payload
+        self.traceparent = traceparent
+        self.baggage = baggage
         self.wanted: bool | None = None
+
+    @property
+    def size(self) -> int:
+        """In bytes, as far as somebody else says how large it is."""
+        context = len(self.traceparent or "") + len(self.baggage or "")
+        return memoryview(self.payload).nbytes + context
 
 
 class _Lane:
@@ -96,22 +110,31 @@ class Fanout:
         self._what = what
         self._lanes: dict[Binding, _Lane] = {}
 
-    def deliver(self, binding: Binding, condition: str | None, payload: Raw) -> None:
+    def deliver(
+        self,
+        binding: Binding,
+        condition: str | None,
+        payload: Raw,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> None:
         """Call the function of ``binding`` with ``payload``.
 
         :param condition: a function that is asked first; the handler is skipped when it
             returns ``false`` or fails
+        :param traceparent: the trace context that the calls belong to
+        :param baggage: what goes with it
         """
         lane = self._lanes.get(binding)
         if lane is None:
             lane = self._lanes[binding] = _Lane(binding)
         if lane.running >= MAX_RUNNING or lane.waiting:
-            self._wait(lane, _Event(condition, payload))
+            self._wait(lane, _Event(condition, payload, traceparent, baggage))
         elif condition is None and not lane.deciding:
             lane.running += 1
-            self._engine.start_call(binding, payload, self._handled, lane)
+            self._engine.start_call(binding, payload, self._handled, lane, traceparent, baggage)
         else:
-            self._decide(lane, _Event(condition, payload))
+            self._decide(lane, _Event(condition, payload, traceparent, baggage))
 
     def forget(self, binding: Binding) -> None:
         """``binding`` was removed: drop what waits.  Handlers that run go on."""
@@ -142,6 +165,11 @@ class Fanout:
 
     # Running ---------------------------------------------------------------------------
 
+    def _start(self, lane: _Lane, event: _Event) -> None:
+        self._engine.start_call(
+            lane.binding, event.payload, self._handled, lane, event.traceparent, event.baggage
+        )
+
     def _handled(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         lane: _Lane = call.requester
         lane.running -= 1
@@ -163,6 +191,8 @@ class Fanout:
             event.payload,
             namespace=binding.namespace,
             metadata=binding.metadata,
+            traceparent=event.traceparent,
+            baggage=event.baggage,
             timeout_s=CONDITION_LIMIT_S,
         )
         asked.addCallbacks(
@@ -190,7 +220,7 @@ class Fanout:
         while deciding and deciding[0].wanted is not None:
             event = deciding.popleft()
             if event.wanted:
-                self._engine.start_call(lane.binding, event.payload, self._handled, lane)
+                self._start(lane, event)
             else:
                 lane.running -= 1
         if lane.waiting:
@@ -200,7 +230,7 @@ class Fanout:
 
     def _wait(self, lane: _Lane, event: _Event) -> None:
         lane.waiting.append(event)
-        lane.waiting_bytes += _size(event.payload)
+        lane.waiting_bytes += event.size
         while len(lane.waiting) > MAX_WAITING or (
             lane.waiting_bytes > MAX_WAITING_BYTES and len(lane.waiting) > 1
         ):
@@ -211,7 +241,7 @@ class Fanout:
 
     def _take(self, lane: _Lane) -> _Event:
         event = lane.waiting.popleft()
-        lane.waiting_bytes -= _size(event.payload)
+        lane.waiting_bytes -= event.size
         return event
 
     def _advance(self, lane: _Lane) -> None:
@@ -224,7 +254,7 @@ class Fanout:
                 event = self._take(lane)
                 if event.condition is None and not lane.deciding:
                     lane.running += 1
-                    self._engine.start_call(lane.binding, event.payload, self._handled, lane)
+                    self._start(lane, event)
                 else:
                     self._decide(lane, event)
         finally:
@@ -270,7 +300,3 @@ class Fanout:
         )
         lane.failures = 0
         lane.failures_told_at = now
-
-
-def _size(payload: Raw) -> int:
-    return memoryview(payload).nbytes

@@ -114,8 +114,8 @@ class Function:
 class Functions:
     """All functions.
 
-    ``changed`` is called after the set of ids changed; ``aliases`` are old spellings
-    that are answered but never listed.
+    ``changed`` and then the ``listeners`` are called after the set of ids changed;
+    ``aliases`` are old spellings that are answered but never listed.
     """
 
     def __init__(self, routing: Routing = "balance") -> None:
@@ -123,6 +123,7 @@ class Functions:
         self._functions: dict[Key, Function] = {}
         self._in_namespaces: dict[tuple[str, str], None] = {}
         self.changed: Callable[[], None] = lambda: None
+        self.listeners: list[Callable[[], None]] = []
         self.aliases: dict[str, str] = {}
         self.registered_total = 0
 
@@ -192,7 +193,7 @@ class Functions:
             function.specs.append(spec)
         function.choose_serving(self._routing)
         if is_new:
-            self.changed()
+            self._tell()
 
     def unregister(self, id: str, owner: FunctionOwner, namespace: str = DEFAULT_NAMESPACE) -> bool:
         """Take ``owner`` out of the owners of ``id``.  False when it was none."""
@@ -210,8 +211,13 @@ class Functions:
             del self._functions[key]
             if isinstance(key, tuple):
                 del self._in_namespaces[key]
-            self.changed()
+            self._tell()
         return True
+
+    def _tell(self) -> None:
+        self.changed()
+        for listener in self.listeners:
+            listener()
 
     def move(self, id: str, owner: FunctionOwner, old: str, new: str) -> None:
         """``owner`` says late that its ``id`` belongs in namespace ``new``."""

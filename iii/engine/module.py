@@ -21,9 +21,11 @@ from iii.engine.bindings import Binding, Provider, TriggerType
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock
 from iii.engine.functions import FunctionSpec
+from iii.engine.ids import next_id
 from iii.engine.invocations import Call, Done
 from iii.engine.native import Empty, Handler, NativeFunction
 from iii.engine.turn import Turn
+from iii.engine.workers import Worker
 
 if TYPE_CHECKING:
     from iii.engine.core import Engine
@@ -92,13 +94,17 @@ class ModuleApi:
         gives: Any = None,
         description: str | None = None,
         metadata: Raw | None = None,
+        wants_call: bool = False,
     ) -> None:
         """Offer ``handler`` as function ``id``.
 
         :param takes: the struct its input is decoded into
         :param gives: the type of its result, for listings; None says nothing about it
+        :param wants_call: the handler gets the ``Call`` as its second argument
         """
-        owner = NativeFunction(id, handler, takes, self._module, self._engine.invocations)
+        owner = NativeFunction(
+            id, handler, takes, self._module, self._engine.invocations, wants_call=wants_call
+        )
         self._engine.functions.register(
             id,
             FunctionSpec(
@@ -114,9 +120,18 @@ class ModuleApi:
         """Answer calls of ``old`` with ``id`` as long as nobody registers ``old`` itself."""
         self._engine.functions.aliases[old] = id
 
-    def offers(self, function_id: str) -> bool:
+    def offers(self, function_id: str, namespace: str | None = None) -> bool:
         """Whether somebody answers calls of ``function_id`` right now."""
-        return self._engine.functions.get(function_id) is not None
+        functions = self._engine.functions
+        return functions.get(function_id, namespace) is not None or function_id in functions.aliases
+
+    def on_functions_changed(self, changed: Callable[[], None]) -> None:
+        """Call ``changed()`` whenever a function id appeared or vanished."""
+        self._engine.functions.listeners.append(changed)
+
+    def is_connected(self, worker: Worker) -> bool:
+        """Whether ``worker`` is still there."""
+        return self._engine.workers.get(worker.id) is worker
 
     def trigger_type(
         self,
@@ -200,6 +215,31 @@ class ModuleApi:
         ``done`` may be called before this returns.
         """
         return self._engine.start_call(binding, data, done, requester, traceparent, baggage)
+
+    def start_function(
+        self,
+        function_id: str,
+        data: Raw,
+        done: Done,
+        requester: Any,
+        *,
+        namespace: str | None = None,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> Call:
+        """The hot form of ``invoke``; see ``start_call``."""
+        call = Call(
+            next_id(),
+            function_id,
+            data,
+            done,
+            requester,
+            traceparent,
+            baggage,
+            namespace=namespace,
+        )
+        self._engine.invocations.start(call)
+        return call
 
     def abandon(self, call: Call) -> None:
         """Nobody waits for ``call`` any more; its outcome is dropped."""

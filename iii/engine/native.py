@@ -1,14 +1,13 @@
 """Functions that run inside the engine.
 
 A handler takes one input and returns a value, a coroutine or a Deferred; no
-value means "no result".  What it takes is a msgspec struct, so a wrong field is
-refused before the handler runs, with the field's name in the message.
+value means "no result".  What it takes is a msgspec struct, so a wrong input is
+refused before the handler runs (``iii.engine.inputs``).
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,36 +17,24 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from iii.engine.inputs import REFUSED, InputError, Reader
 from iii.engine.invocations import Call, ErrorBody, Invocations
 from iii.errors import Code, IIIError, InvocationError
 
 log = Logger()
 
-Handler = Callable[[Any], Any]
-
-_MISSING_FIELD = re.compile(r"Object missing required field `([^`]*)`")
-_WRONG_TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `\$\.?([^`]*)`)?")
+Handler = Callable[..., Any]
 
 
 class Empty(msgspec.Struct):
     """The input of a function that needs none."""
 
 
-def explain(error: Exception) -> str:
-    """msgspec's complaint in the words clients know."""
-    text = str(error)
-    if missing := _MISSING_FIELD.search(text):
-        return f"missing field `{missing[1]}`"
-    if wrong := _WRONG_TYPE.search(text):
-        where = f" at `{wrong[3]}`" if wrong[3] else ""
-        return f"invalid type: {wrong[2]}, expected {wrong[1]}{where}"
-    return text
-
-
 class NativeFunction:
     """An in-process owner of one function.
 
     :param module: the worker name that listings show
+    :param wants_call: the handler gets the ``Call`` as its second argument
     """
 
     native = True
@@ -59,12 +46,16 @@ class NativeFunction:
         takes: type[msgspec.Struct],
         module: str,
         invocations: Invocations,
+        *,
+        wants_call: bool = False,
     ) -> None:
         self.id = id
         self.module = module
         self.executing: dict[str, Call] = {}
         self._handler = handler
-        self._decoder = msgspec.json.Decoder(takes)
+        self._wants_call = wants_call
+        self._reader = Reader(takes)
+        self._decode, self._null = self._reader.decode, self._reader.null
         self._invocations = invocations
 
     @property
@@ -81,13 +72,14 @@ class NativeFunction:
         """Owner: run the handler."""
         data = bytes(call.data)
         try:
-            taken = self._decoder.decode(b"{}" if data == b"null" else data)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            message = f"Failed to deserialize input for {self.id}: {explain(error)}"
-            self._fail(call, ErrorBody(Code.DESERIALIZATION_ERROR, message))
+            try:
+                taken = self._decode(self._null if data == b"null" else data)
+            except REFUSED:
+                taken = self._reader.read_closely(data)
+            outcome = self._handler(taken, call) if self._wants_call else self._handler(taken)
+        except InputError as error:
+            self._fail(call, self._refused(error))
             return
-        try:
-            outcome = self._handler(taken)
         except Exception:
             self._failed(Failure(), call)
             return
@@ -120,10 +112,16 @@ class NativeFunction:
             body = ErrorBody(error.code, error.message, error.stacktrace)
         elif isinstance(error, IIIError):
             body = ErrorBody(error.code, error.message)
+        elif isinstance(error, InputError):
+            body = self._refused(error)
         else:
             log.failure("function {id} of {module} failed", failure, id=self.id, module=self.module)
             body = ErrorBody(Code.INTERNAL_ERROR, f"{self.id} failed: {error}")
         self._fail(call, body)
+
+    def _refused(self, error: InputError) -> ErrorBody:
+        message = f"Failed to deserialize input for {self.id}: {error.text}"
+        return ErrorBody(Code.DESERIALIZATION_ERROR, message)
 
     def _fail(self, call: Call, error: ErrorBody) -> None:
         self._invocations.finish(self, call.id, None, error)

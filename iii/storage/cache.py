@@ -67,5 +67,6 @@ class Cache:
 
 def _size(slot: Slot, row: Row | None) -> int:
     # The length of a text is not its bytes; the overhead is generous.
-    size = OVERHEAD_BYTES + len(slot[2])
+    # Every slot has texts of its own, also of a bucket that others are in.
+    size = OVERHEAD_BYTES + len(slot[0]) + len(slot[1]) + len(slot[2])
     return size if row is None else size + len(row[1])

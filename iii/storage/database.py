@@ -113,7 +113,7 @@ class Database:
         if self._long_reader is None:
             self._long_reader = self._connect_reader()
         try:
-            return work(self._long_reader)
+            return _in_snapshot(self._long_reader, work)
         except sqlite3.Error as error:
             raise self.error(error) from error
 
@@ -177,6 +177,16 @@ class Database:
         self._keeper.shutdown(wait=False)
         self._file.release()
         closed.callback(None)
+
+
+def _in_snapshot(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    """``work(connection)``, with all of its reads between the same two commits."""
+    connection.execute("BEGIN")
+    try:
+        return work(connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
 
 
 def _answer(answer: Deferred[Any], future: Future[Any]) -> None:

@@ -118,6 +118,7 @@ class EntryStore:
         self._pending_bytes = 0
         self._open: _Batch | None = None
         self._failing = False
+        self._closed = False
         self._submitted: deque[_Batch] = deque()
         last = database.reader.execute("SELECT max(position) FROM entries").fetchone()[0]
         self._last_position: int = last or 0
@@ -129,10 +130,10 @@ class EntryStore:
         slot = (bucket[0], bucket[1], key)
         pending = self._pending.get(slot) if self._pending else None
         if pending is None:
-            row = self._committed(slot)
-            return None if row is None else Raw(row[1])
-        committed: Deferred[None] = self._after(pending[0])
-        return committed.addCallback(lambda _: self.get(bucket, key))
+            return self._value(slot)
+        # For that batch, not for those behind it: a key that is written without a pause
+        # would never be read.
+        return self._after(pending[0]).addCallback(lambda _: self._value(slot))
 
     def set(self, bucket: Bucket, key: str, value: Raw) -> Deferred[Change]:
         """Store: keep ``value``."""
@@ -188,16 +189,23 @@ class EntryStore:
 
     def close(self) -> Deferred[None]:
         """Store: finish all writes and let go of the file."""
+        self._closed = True
         self._submit()
         return self._database.close()
 
     # Inside ----------------------------------------------------------------------------
 
+    def _value(self, slot: Slot) -> Raw | None:
+        row = self._committed(slot)
+        return None if row is None else Raw(row[1])
+
     def _committed(self, slot: Slot) -> Row | None:
         """What the file holds.
 
-        :raises StoreError: it can't be read
+        :raises StoreError: it can't be read, or the store is closed
         """
+        if self._closed:
+            raise self._gone()
         row = self._cache.get(slot)
         if isinstance(row, Unknown):
             try:
@@ -210,10 +218,14 @@ class EntryStore:
     def _newest(self, slot: Slot) -> Row | None:
         """What the next write builds on."""
         pending = self._pending.get(slot)
-        return self._committed(slot) if pending is None else pending[1]
+        if pending is None:
+            return self._committed(slot)
+        if self._closed:
+            raise self._gone()
+        return pending[1]
 
     def _write(self, slot: Slot, current: Row | None, value: bytes) -> Deferred[Change]:
-        size = len(value)
+        size = len(value) + len(slot[0]) + len(slot[1]) + len(slot[2])
         if self._pending_bytes + size > MAX_PENDING_BYTES:
             text = f"{self._database.path}: {self._pending_bytes} bytes wait for the disk"
             raise StoreError(Code.OVERLOADED, text)
@@ -260,7 +272,8 @@ class EntryStore:
             if pending[slot][0] is batch:
                 del pending[slot]
         self._pending_bytes -= batch.size
-        if self._failing:
+        # A batch that wrote nothing (deletes of what is not there) proves nothing.
+        if self._failing and batch.rows:
             self._failing = False
             log.info("{path}: writes succeed again", path=str(self._database.path))
         self._turn.run(_Batch.fulfil, batch)
@@ -280,6 +293,9 @@ class EntryStore:
         for each in refused:
             self._turn.run(each.refuse, error)
 
+    def _gone(self) -> StoreError:
+        return StoreError(Code.SHUTTING_DOWN, f"{self._database.path}: the store is closed")
+
     def _after(self, batch: _Batch) -> Deferred[None]:
         """Fires when ``batch`` is committed or refused."""
         over: Deferred[None] = Deferred()
@@ -290,8 +306,12 @@ class EntryStore:
         """Read in the keeper thread, behind every write so far."""
         newest = self._open or (self._submitted[-1] if self._submitted else None)
         if newest is None:
-            return self._database.read_at_length(work)
-        return self._after(newest).addCallback(lambda _: self._database.read_at_length(work))
+            return self._in_keeper(work)
+        return self._after(newest).addCallback(lambda _: self._in_keeper(work))
+
+    def _in_keeper(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+        # Again: the batch it waited for may have been the last.
+        return fail(self._gone()) if self._closed else self._database.read_at_length(work)
 
 
 def _page(

@@ -16,6 +16,7 @@ import os
 import sqlite3
 import struct
 from importlib import resources
+from itertools import count
 from pathlib import Path
 
 from twisted.logger import Logger
@@ -27,7 +28,7 @@ log = Logger()
 
 #: ``PRAGMA application_id`` of our files: "iii1".
 APPLICATION_ID = 0x69696931
-PAGE_BYTES = 4096
+_NEW_PAGE_BYTES = 4096
 #: Files up to this size are checked from end to end at every start (about 0.1 s).
 CHECKED_WHOLE_BYTES = 32 * 1024 * 1024
 BUSY_TIMEOUT_MS = 5000
@@ -35,7 +36,7 @@ BUSY_TIMEOUT_MS = 5000
 _HEADER_BYTES = 100
 _PAGE_SIZE_AT, _PAGE_COUNT_AT, _APPLICATION_AT = 16, 28, 68
 _MAGIC = b"SQLite format 3\0"
-_BESIDE = ("", "-wal", "-shm")
+_BESIDE = ("", "-wal", "-shm", "-journal")
 
 
 class Corrupt(Exception):
@@ -47,7 +48,6 @@ class StoreFile:
 
     :param path: the file; its directory is made when it is missing
     :param schema: name of a directory below ``iii/storage/schema``
-    :param wall: seconds since the epoch, for the name of a file that is moved aside
     """
 
     def __init__(self, path: Path, schema: str) -> None:
@@ -141,9 +141,11 @@ class StoreFile:
         self._check_header()
         connection = self.connect()
         try:
-            fresh = not self.path.stat().st_size
+            # By its pages: bytes of a file may be those of a first start that was killed, which
+            # SQLite takes back now.
+            fresh = not connection.execute("PRAGMA page_count").fetchone()[0]
             if fresh:
-                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+                connection.execute(f"PRAGMA page_size = {_NEW_PAGE_BYTES}")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
@@ -186,7 +188,7 @@ class StoreFile:
         if size <= CHECKED_WHOLE_BYTES:
             verdict: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
-                raise Corrupt(verdict)
+                raise Corrupt(" ".join(verdict.split()))
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         """Bring the schema up to date, one version per transaction."""
@@ -211,7 +213,7 @@ class StoreFile:
         connection.execute("COMMIT")
 
     def _move_aside(self, ending: str, reason: str) -> None:
-        aside = Path(f"{self.path}.{ending}")
+        aside = self._free_name(f"{self.path}.{ending}")
         for suffix in _BESIDE:
             source = Path(f"{self.path}{suffix}")
             if source.exists():
@@ -221,6 +223,18 @@ class StoreFile:
             path=str(self.path),
             aside=str(aside),
             reason=reason,
+        )
+
+    @staticmethod
+    def _free_name(wanted: str) -> Path:
+        """``wanted``, or the first of ``wanted-2``, ``wanted-3``, … that nothing has."""
+        names = (f"{wanted}-{n}" if n > 1 else wanted for n in count(1))
+        return Path(
+            next(
+                name
+                for name in names
+                if not any(Path(f"{name}{suffix}").exists() for suffix in _BESIDE)
+            )
         )
 
 

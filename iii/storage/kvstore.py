@@ -69,21 +69,10 @@ class KvStore:
         :raises StartError: the directory or file can't be used
         """
         settings = self._settings
-        if self._volatile(name):
+        if is_volatile(settings, name):
             log.warn("{name} keeps its values in memory: they are gone at the next stop", name=name)
             return MemoryStore()
-        directory = Path(settings.file_path or f"./data/{name}").absolute()
-        database = Database(
-            engine,
-            directory / f"{name}.sqlite",
-            name,
-            SCHEMA,
-            fsync=settings.durability == "fsync",
-            max_file_bytes=settings.max_file_bytes,
-        )
-        stores[name] = str(database.path)
-        log.info("{name} keeps its values in {path}", name=name, path=str(database.path))
-        _mention_old_files(directory)
+        database = open_database(engine, settings, name, SCHEMA, stores)
         cache_bytes = settings.cache_bytes
         return EntryStore(
             engine,
@@ -91,26 +80,56 @@ class KvStore:
             cache_bytes=DEFAULT_CACHE_BYTES if cache_bytes is None else cache_bytes,
         )
 
-    def _volatile(self, name: str) -> bool:
-        """Whether it is to be kept in memory only.
 
-        :raises StartError: two settings contradict each other
-        """
-        method, durability = self._settings.store_method, self._settings.durability
-        if method not in (None, IN_MEMORY, FILE_BASED):
-            log.error(
-                "{name}: store_method '{method}' is neither in_memory nor file_based: its values "
-                "are kept in a file",
-                name=name,
-                method=method,
-            )
-        if method == IN_MEMORY and durability not in (None, "memory"):
-            text = f"store_method: in_memory and durability: {durability} exclude each other"
-            raise StartError(Code.CONFIG_ERROR, text)
-        if method == FILE_BASED and durability == "memory":
-            text = "store_method: file_based and durability: memory exclude each other"
-            raise StartError(Code.CONFIG_ERROR, text)
-        return method == IN_MEMORY or durability == "memory"
+def open_database(
+    engine: ModuleApi,
+    settings: StoreConfig,
+    name: str,
+    schema: str,
+    stores: dict[str, str],
+    *,
+    durability: Durability = "os",
+) -> Database:
+    """The file called ``name`` of a store that is not volatile; entered in ``stores``.
+
+    :param durability: what counts when the settings name none
+    :raises StartError: the directory or file can't be used
+    """
+    directory = Path(settings.file_path or f"./data/{name}").absolute()
+    database = Database(
+        engine,
+        directory / f"{name}.sqlite",
+        name,
+        schema,
+        fsync=(settings.durability or durability) == "fsync",
+        max_file_bytes=settings.max_file_bytes,
+    )
+    stores[name] = str(database.path)
+    log.info("{name} keeps its values in {path}", name=name, path=str(database.path))
+    _mention_old_files(directory)
+    return database
+
+
+def is_volatile(settings: StoreConfig, name: str) -> bool:
+    """Whether it is to be kept in memory only.
+
+    :raises StartError: two settings contradict each other
+    """
+    method, durability = settings.store_method, settings.durability
+    if method not in (None, IN_MEMORY, FILE_BASED):
+        log.error(
+            "{name}: store_method '{method}' is neither in_memory nor file_based: its values "
+            "are kept in a file",
+            name=name,
+            method=method,
+        )
+    if method == IN_MEMORY and durability not in (None, "memory"):
+        text = f"store_method: in_memory and durability: {durability} exclude each other"
+        raise StartError(Code.CONFIG_ERROR, text)
+    if method == FILE_BASED and durability == "memory":
+        text = "store_method: file_based and durability: memory exclude each other"
+        raise StartError(Code.CONFIG_ERROR, text)
+    return method == IN_MEMORY or durability == "memory"
 
 
 def _mention_old_files(directory: Path) -> None:

@@ -105,6 +105,12 @@ class Connection(FastFrames):
         """See to it that a peer that has vanished is noticed."""
         self.factory.watch(self)
 
+    def connectionMade(self) -> None:
+        """Twisted: a client is there."""
+        super().connectionMade()
+        # Autobahn looks for its own option before it has it.
+        self.transport.setTcpNoDelay(True)
+
     def onConnect(self, request: ConnectionRequest) -> Any:
         """Autobahn: the upgrade is valid; find the role.
 

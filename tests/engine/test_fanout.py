@@ -80,6 +80,31 @@ class Delivering(FanoutCase):
             self.end(call, "dropped")
         self.assertEqual(self.fanout.under_way, 0)
 
+    def test_a_trace_goes_to_conditions_and_handlers(self) -> None:
+        """Each event has its own, also after it has waited."""
+        self.limit(MAX_RUNNING=2)
+        for name in "abc":
+            self.fanout.deliver(self.binding, None, raw(name), f"trace-{name}", f"who={name}")
+        self.fanout.deliver(self.binding, "condition", raw("d"), "trace-d", "who=d")
+        self.fanout.deliver(self.binding, "condition", raw("e"))
+        seen: list[tuple[Any, ...]] = []
+        while running := self.calls() + self.calls("condition"):
+            call = running[0]
+            seen.append((call.function_id, value(call.data), call.traceparent, call.baggage))
+            self.end(call, True)
+        self.assertEqual(
+            sorted(seen),
+            [
+                ("condition", "d", "trace-d", "who=d"),
+                ("condition", "e", None, None),
+                ("handler", "a", "trace-a", "who=a"),
+                ("handler", "b", "trace-b", "who=b"),
+                ("handler", "c", "trace-c", "who=c"),
+                ("handler", "d", "trace-d", "who=d"),
+                ("handler", "e", None, None),
+            ],
+        )
+
     def test_a_slow_handler_delays_no_other_binding(self) -> None:
         """Even when it is full."""
         self.limit(MAX_RUNNING=1)
@@ -236,6 +261,14 @@ class Bounds(FanoutCase):
         self.send("big" * 10 * KIB)
         self.assertEqual(self.fanout.under_way, 2)
         self.assertIn("dropped", self.lines[0])
+        self.fanout.stop()
+
+    def test_the_bytes_of_a_trace_count(self) -> None:
+        """Baggage may be longer than the event."""
+        self.limit(MAX_RUNNING=1, MAX_WAITING_BYTES=10 * KIB)
+        for _ in range(4):
+            self.fanout.deliver(self.binding, None, raw(1), "trace", "x" * 4 * KIB)
+        self.assertEqual(self.fanout.under_way, 3)
         self.fanout.stop()
 
     def test_handlers_that_fail_at_once_leave_nothing_behind(self) -> None:

@@ -1,4 +1,4 @@
-"""Where each acceptance probe of 01, 02 part A and 07 has its test.
+"""Where each acceptance probe of 01, 02 part A, 04 and 07 has its test.
 
 ``here()``: a test under ``tests/`` in this release.  ``SDKS``: a check of the published
 SDKs (``make test-sdks``).  ``LATER``: with the part of the engine that brings it.
@@ -8,10 +8,11 @@ all of it with the tests.
 
 from __future__ import annotations
 
-DOCUMENTS = {"01": 65, "02": 63, "07": 56}
+DOCUMENTS = {"01": 65, "02": 63, "04": 60, "07": 56}
 """Document → its last probe."""
 
 VOID: dict[str, str] = {
+    "04.27": "decision 24: the original's files are not read",
     "07.17": "decision 27: no pending-list objects of older generations",
     "07.24": "decision 27: handlers run on the caller's loop",
     "07.25": "decision 27: one asyncio client",
@@ -48,8 +49,6 @@ SDKS: dict[str, tuple[str, ...]] = {
 """Number → names of checks and releases that ``tests/sdks`` must have."""
 
 LATER: dict[str, str] = {
-    "01.55": "streams: port 3112 (the rest is tested)",
-    "01.56": "streams",
     "01.63": "security: RBAC listener",
     "02.53": "external functions",
     "02.54": "external functions",
@@ -58,6 +57,7 @@ LATER: dict[str, str] = {
     "02.57": "external functions",
     "02.58": "external functions",
     "02.59": "external functions",
+    **{f"04.{number}": "bridge client and bridge adapters" for number in range(52, 61)},
     "07.34": "schemas from type hints",
     "07.45": "OpenTelemetry of the client",
     "07.51": "streams",
@@ -65,7 +65,7 @@ LATER: dict[str, str] = {
 
 
 def every() -> set[str]:
-    """Every probe of the three documents."""
+    """Every probe of these documents."""
     return {
         f"{document}.{number}"
         for document, last in DOCUMENTS.items()

@@ -24,10 +24,18 @@ from tests.sdks.install import (
     Missing,
     install,
     install_rust_quickstart,
+    install_stream_clients,
 )
-from tests.sdks.lane import Report, run_release
-from tests.sdks.quickstarts import QUICKSTARTS, QuickStart, ports_settle, run_quickstart
+from tests.sdks.lane import run_release
+from tests.sdks.quickstarts import QUICKSTARTS, QuickStart, run_quickstart
 from tests.sdks.releases import BY_NAME, RELEASES, Release, counterparts
+from tests.sdks.report import Report, say, show
+from tests.sdks.streamclients import (
+    ENVIRONMENT,
+    STREAM_CLIENTS,
+    StreamClient,
+    run_stream_client,
+)
 
 INSTALLS_AT_A_TIME = 2
 LANES = 2
@@ -39,6 +47,7 @@ class Plan:
     """What this run does."""
 
     releases: list[Release]
+    stream_clients: list[StreamClient]
     quickstarts: list[QuickStart]
 
     @property
@@ -46,6 +55,7 @@ class Plan:
         """Names of the environments, counterparts included."""
         names = {each.name for each in self.releases}
         names |= {other.name for each in self.releases for other in counterparts(each)}
+        names |= {ENVIRONMENT for _ in self.stream_clients}
         names |= {each.needs for each in self.quickstarts if each.needs}
         return sorted(names)
 
@@ -62,11 +72,8 @@ def plan(arguments: argparse.Namespace) -> Plan:
         for each in RELEASES
         if chosen(each.name) and (arguments.soak or not each.soak or each.name in wanted)
     ]
-    return Plan(releases, [each for each in QUICKSTARTS if chosen(each.name)])
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
+    clients = [each for each in STREAM_CLIENTS if chosen(each.name)]
+    return Plan(releases, clients, [each for each in QUICKSTARTS if chosen(each.name)])
 
 
 async def install_all(names: Sequence[str]) -> dict[str, Installed | Missing | InstallFailed]:
@@ -79,6 +86,8 @@ async def install_all(names: Sequence[str]) -> dict[str, Installed | Missing | I
             try:
                 if name == RUST_QUICKSTART:
                     installed = Installed(await install_rust_quickstart(), ())
+                elif name == ENVIRONMENT:
+                    installed = await install_stream_clients()
                 else:
                     installed = await install(BY_NAME[name])
             except (Missing, InstallFailed) as error:
@@ -107,24 +116,6 @@ def without_environment(
     return None
 
 
-def show(report: Report) -> None:
-    if report.skipped:
-        say(f"SKIP {report.name}: {report.skipped} ({report.expected} checks)")
-        return
-    good = not report.failed and not report.surplus
-    count = f"{report.passed}/{report.expected} checks"
-    say(f"{'ok  ' if good else 'FAIL'} {report.name}: {count}, {report.seconds:.1f} s")
-    for name, what in report.failures:
-        say(f"  FAILED {name}: {what}")
-    missing = report.expected - report.passed - len(report.failures)
-    if missing > 0:
-        say(f"  {missing} of {report.expected} checks did not run")
-    if report.surplus:
-        say(f"  {report.surplus} more checks ran than releases.py expects")
-    if report.evidence:
-        say(report.evidence)
-
-
 async def run_all(todo: Plan, folder: Path) -> list[Report]:
     found = await install_all(todo.needed)
     installed = {name: each for name, each in found.items() if isinstance(each, Installed)}
@@ -147,10 +138,13 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
         place = folder / each.prefix
         return await finish(absent, partial(run_release, each, other, installed, place))
 
+    async def client_case(each: StreamClient) -> Report:
+        absent = without_environment(each.name, each.checks, (ENVIRONMENT,), dict(found))
+        place = folder / each.name.replace(":", "-")
+        return await finish(absent, partial(run_stream_client, each, installed, place))
+
     async def quickstart_cases() -> list[Report]:
         """One after the other: they all use the same ports."""
-        if todo.quickstarts:
-            await ports_settle()
         reports = []
         for each in todo.quickstarts:
             needed = (each.needs,) if each.needs else ()
@@ -161,8 +155,9 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
         return reports
 
     releases = asyncio.gather(*(release_case(each) for each in todo.releases))
+    clients = asyncio.gather(*(client_case(each) for each in todo.stream_clients))
     quickstarts = asyncio.ensure_future(quickstart_cases())
-    return [*await releases, *await quickstarts]
+    return [*await releases, *await clients, *await quickstarts]
 
 
 async def install_only(todo: Plan) -> int:
@@ -194,12 +189,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = parse(sys.argv[1:])
     todo = plan(arguments)
-    if not todo.releases and not todo.quickstarts:
+    if not todo.needed and not todo.quickstarts:
         say(f"nothing is called {', '.join(arguments.release)}; try --list")
         return 1
     if arguments.list:
         for release in todo.releases:
             say(f"{release.name}  {release.checks} checks")
+        for client in todo.stream_clients:
+            say(f"{client.name}  {client.checks} checks")
         for quickstart in todo.quickstarts:
             say(f"{quickstart.name}  {quickstart.checks} checks  ({quickstart.what})")
         return 0

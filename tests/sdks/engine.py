@@ -27,6 +27,26 @@ modules:
     config:
       host: 127.0.0.1
       port: {http}
+  - class: modules::state::StateModule
+    config:
+      adapter:
+        class: modules::state::adapters::KvStore
+        config:
+          store_method: file_based
+          file_path: ./data/state_store.db
+  - class: modules::stream::StreamModule
+    config:
+      host: 127.0.0.1
+      port: {stream}
+      adapter:
+        class: modules::stream::adapters::KvStore
+        config:
+          store_method: file_based
+          file_path: ./data/stream_store.db
+  - class: modules::kv_server::KvServer
+    config:
+      store_method: file_based
+      file_path: ./data/kv_store.db
 """
 
 
@@ -68,8 +88,21 @@ class EngineFailed(Exception):
 
 @dataclass
 class Ports:
+    """Where an engine listens; ``stream`` is None when its configuration has no streams."""
+
     worker: int
     http: int
+    stream: int | None = None
+
+    @classmethod
+    def free(cls) -> Ports:
+        return cls(free_port(), free_port(), free_port())
+
+    @property
+    def ready(self) -> dict[str, int]:
+        """What the ready file must say."""
+        named = {"worker": self.worker, "http": self.http, "stream": self.stream}
+        return {name: port for name, port in named.items() if port is not None}
 
 
 class Engine:
@@ -79,7 +112,7 @@ class Engine:
         self, folder: Path, *, ports: Ports | None = None, config: str | None = None
     ) -> None:
         self.folder = folder
-        self.ports = ports or Ports(free_port(), free_port())
+        self.ports = ports or Ports.free()
         self._config = config
         self._process: asyncio.subprocess.Process | None = None
         self.starts = 0
@@ -87,6 +120,10 @@ class Engine:
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.ports.worker}"
+
+    @property
+    def stream_url(self) -> str:
+        return f"ws://127.0.0.1:{self.ports.stream}"
 
     @property
     def log(self) -> str:
@@ -97,7 +134,7 @@ class Engine:
         """Run it and wait for its ready file."""
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "config.yaml"
-        text = self._config or CONFIG.format(worker=self.ports.worker, http=self.ports.http)
+        text = self._config or CONFIG.format(**self.ports.ready)
         config.write_text(text)
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
@@ -112,7 +149,7 @@ class Engine:
             )
         self.starts += 1
         told = await self._ready(ready)
-        if (told.get("worker"), told.get("http")) != (self.ports.worker, self.ports.http):
+        if {name: told.get(name) for name in self.ports.ready} != self.ports.ready:
             raise EngineFailed(f"listens elsewhere: asked for {self.ports}, ready file says {told}")
 
     async def _ready(self, path: Path) -> dict[str, Any]:

@@ -130,10 +130,25 @@ async def install(release: Release) -> Installed:
 
 
 async def install_npm(release: Release) -> Installed:
-    node, npm = tool("node"), tool("npm")
-    manifests = HERE / "locks" / f"npm-{release.version}"
+    quickstart = HERE / "quickstarts" / "readme-node" / "quickstart.mjs"
+    programs = [*files_below(HERE / "programs" / "node"), quickstart]
+    folder = await npm_project(f"npm-{release.version}", programs)
+    return Installed(folder, (tool("node"), "worker.mjs"))
+
+
+async def install_stream_clients() -> Installed:
+    """All published clients of the stream port, side by side under aliases."""
+    folder = await npm_project("stream-clients", files_below(HERE / "programs" / "stream-clients"))
+    return Installed(folder, (tool("node"), "watch.mjs"))
+
+
+async def npm_project(name: str, programs: list[Path]) -> Path:
+    """The folder with what ``locks/<name>`` names, and the programs."""
+    tool("node")
+    npm = tool("npm")
+    manifests = HERE / "locks" / name
     lock = (manifests / "package-lock.json").read_bytes()
-    folder = cache() / f"npm-{release.version}-{digest(RECIPE, lock)}"
+    folder = cache() / f"{name}-{digest(RECIPE, lock)}"
     async with locked(folder):
         if not (folder / "stamp").exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -142,11 +157,9 @@ async def install_npm(release: Release) -> Installed:
             await run(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=folder)
             (folder / "stamp").write_text("complete\n")
         # A module finds its packages from where it lies, so the programs lie beside them.
-        for source in (HERE / "programs" / "node").iterdir():
+        for source in programs:
             copy_if_changed(source, folder / source.name)
-        quickstart = HERE / "quickstarts" / "readme-node" / "quickstart.mjs"
-        copy_if_changed(quickstart, folder / quickstart.name)
-    return Installed(folder, (node, "worker.mjs"))
+    return folder
 
 
 async def install_pypi(release: Release) -> Installed:

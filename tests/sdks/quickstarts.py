@@ -3,12 +3,16 @@
 The texts lie in ``quickstarts/`` exactly as published; the engine runs on the minimal
 configuration of the same README.  They name 49134 and 3111, so these ports have to be
 free: if they are not, that is a failure with the reason, not a skip.
+
+The Node programs of our own pages (``docs/*.md``, blocks with ``<!-- file: NAME.mjs -->``)
+are run here as well, with a published SDK.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -18,9 +22,9 @@ from pathlib import Path
 from tests.sdks import web
 from tests.sdks.engine import CHECKOUT, Engine, EngineFailed, Ports, is_free
 from tests.sdks.install import HERE, Installed
-from tests.sdks.lane import Report, close_engine, describe, quoted
 from tests.sdks.program import Program
 from tests.sdks.raw import RawWorker
+from tests.sdks.report import Report, close_engine, describe, quoted
 from tests.sdks.stage import eventually, same
 
 TEXTS = HERE / "quickstarts"
@@ -107,7 +111,26 @@ async def ends_well(engine: Engine, program: Program, report: Report) -> None:
     await report.hold("it runs to its end without an error", ended)
 
 
+DOCUMENTED = "npm:0.22.1"
+"""The SDK that the Node programs of our pages are run with."""
+
+
+def documented(page: str) -> str:
+    """The Node program of ``docs/<page>.md``."""
+    text = (CHECKOUT / "docs" / f"{page}.md").read_text()
+    blocks = re.findall(
+        r"<!-- file: \S+\.mjs -->\n```js\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
+    )
+    assert len(blocks) == 1, f"docs/{page}.md has {len(blocks)} Node programs"
+    program: str = blocks[0]
+    return program
+
+
 QUICKSTARTS = [
+    *(
+        QuickStart(f"docs:{page}", 1, f"docs/{page}.md, npm iii-sdk", ends_well, DOCUMENTED)
+        for page in ("state", "streams")
+    ),
     QuickStart("quickstart:node", 3, "README, npm iii-sdk 0.2.1", add_is_live, "npm:0.2.1"),
     QuickStart("quickstart:python", 3, "README, our client", add_is_live, ""),
     QuickStart("quickstart:python-docs", 3, "documentation, our client", add_is_live, ""),
@@ -124,6 +147,11 @@ def command(case: QuickStart, installed: dict[str, Installed]) -> tuple[tuple[st
         return (str(binaries / ("kept" if case.name.endswith("kept") else "plain")),), binaries
     if case.needs:
         environment = installed[case.needs]
+        if case.name.startswith("docs:"):
+            page = case.name.removeprefix("docs:")
+            program = environment.folder / f"docs-{page}.mjs"
+            program.write_text(documented(page))
+            return (environment.worker[0], program.name), environment.folder
         return (environment.worker[0], "quickstart.mjs"), environment.folder
     # Our client is imported from the checkout: the folder the program runs in.
     python = (sys.executable, "-B")
@@ -159,10 +187,14 @@ async def run_quickstart(case: QuickStart, installed: dict[str, Installed], fold
     """Minimal configuration, one program, its checks."""
     report = Report(case.name, case.checks)
     began = time.monotonic()
-    engine = Engine(folder, ports=PORTS, config=(TEXTS / "minimal-config.yaml").read_text())
+    config = (TEXTS / "minimal-config.yaml").read_text()
+    if case.name.startswith("docs:"):
+        config = (CHECKOUT / "config.yaml").read_text()
+    engine = Engine(folder, ports=PORTS, config=config)
     started, place = command(case, installed)
     ours = {} if case.needs else {"PYTHONPATH": str(CHECKOUT)}
     program = Program(case.name, started, place, folder / "program.log", ours)
+    await ports_settle()
     busy = busy_ports()
     try:
         unchanged()

@@ -25,6 +25,18 @@ LARGE = "large messages"
 """The SDK reads messages over 1 MiB."""
 SMALL = "small messages"
 """The SDK closes its connection when a message is over 1 MiB."""
+DATA = "data"
+"""``state::set`` takes ``data``; later releases say ``value``."""
+APPEND = "append"
+"""The operation ``append``, and ``merge`` at a path."""
+NESTED = "nested append"
+"""``append`` at a path of several segments."""
+OWN_STREAM = "own stream"
+"""createStream/create_stream, with the function ids the engine asks for."""
+SILENT_DELETE = "silent delete"
+"""A stream of one's own can't say what it deleted."""
+KV = "KV"
+"""Of a time when engines had the KV server."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +71,25 @@ def release(name: str, checks: int, *can: str, soak: bool = False) -> Release:
 
 
 MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED)
-LATE = (CHANNELS, REMOVAL, TRIGGER_LIST)
+LATE = (CHANNELS, REMOVAL, TRIGGER_LIST, APPEND)
+LATEST = (*LATE, TOLD, RESULTS, NESTED, OWN_STREAM)
 
 RELEASES = [
-    release("npm:0.2.1", 36, REMOVAL, ANNOUNCED, LARGE),
-    release("npm:0.9.0", 40, *MIDDLE, TRIGGER_LIST, LARGE),
-    release("npm:0.11.6", 39, *LATE, LARGE),
-    release("npm:0.22.1", 41, *LATE, TOLD, RESULTS, LARGE),
-    release("pypi:0.2.0", 35, ANNOUNCED, SMALL),
-    release("pypi:0.4.1", 39, *MIDDLE, SMALL),
-    release("pypi:0.8.3", 39, *MIDDLE, SMALL),
-    release("pypi:0.10.0", 40, *MIDDLE, TRIGGER_LIST, SMALL),
-    release("pypi:0.11.6", 39, *LATE, SMALL),
-    release("pypi:0.22.1", 41, *LATE, TOLD, RESULTS, SMALL),
-    release("pypi:0.25.0", 41, *LATE, TOLD, RESULTS, LARGE),
-    release("crates:0.2.1", 36, ANNOUNCED, TRIGGER_LIST, LARGE, soak=True),
-    release("crates:0.8.3", 40, *MIDDLE, TRIGGER_LIST, LARGE),
-    release("crates:0.11.6", 39, *LATE, LARGE, soak=True),
-    release("crates:0.22.1", 41, *LATE, TOLD, RESULTS, LARGE),
+    release("npm:0.2.1", 57, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
+    release("npm:0.9.0", 59, *MIDDLE, TRIGGER_LIST, LARGE, OWN_STREAM),
+    release("npm:0.11.6", 59, *LATE, LARGE, OWN_STREAM),
+    release("npm:0.22.1", 62, *LATEST, LARGE),
+    release("pypi:0.2.0", 52, ANNOUNCED, SMALL, DATA, KV),
+    release("pypi:0.4.1", 60, *MIDDLE, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.8.3", 60, *MIDDLE, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.10.0", 59, *MIDDLE, TRIGGER_LIST, SMALL, OWN_STREAM),
+    release("pypi:0.11.6", 59, *LATE, SMALL, OWN_STREAM),
+    release("pypi:0.22.1", 62, *LATEST, SMALL),
+    release("pypi:0.25.0", 62, *LATEST, LARGE),
+    release("crates:0.2.1", 53, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
+    release("crates:0.8.3", 57, *MIDDLE, TRIGGER_LIST, LARGE, KV),
+    release("crates:0.11.6", 55, *LATE, LARGE, soak=True),
+    release("crates:0.22.1", 62, *LATEST, LARGE),
 ]
 
 BY_NAME = {each.name: each for each in RELEASES}

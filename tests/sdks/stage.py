@@ -1,7 +1,7 @@
 """What the checks of the scenario stand on: the stage, waiting, the list.
 
-A check is a coroutine that is given the ``Stage`` and fails with an assertion; the
-decorator ``check`` puts it on the list, in the order of the file.
+A check is a coroutine that is given the ``Stage`` and fails with an assertion; a
+decorator (``listing``) puts it on the list of its file, in the order of the file.
 """
 
 from __future__ import annotations
@@ -57,6 +57,18 @@ class Stage:
 
     async def peer_call(self, name: str, data: Any) -> Any:
         return await self.raw.call(self.peer_id(name), data)
+
+    async def relay(self, function_id: str, data: Any) -> Any:
+        """Have the program call something with its SDK; the value it got."""
+        answer = await self.call("relay", {"function_id": function_id, "data": data})
+        assert "error" not in answer, f"{function_id} answered the program {answer['error']}"
+        return answer.get("value")
+
+    async def relay_error(self, function_id: str, data: Any) -> str:
+        """Have the program call something that fails; what its SDK says about it."""
+        answer = await self.call("relay", {"function_id": function_id, "data": data})
+        assert "error" in answer, f"{function_id} answered the program {answer!r}, not an error"
+        return str(answer["error"])
 
     async def http(self, method: str, path: str, **options: Any) -> web.Reply:
         return await web.request(
@@ -123,12 +135,14 @@ class Check:
     run: Callable[[Stage], Awaitable[None]]
 
 
-CHECKS: list[Check] = []
+def listing(checks: list[Check]) -> Callable[..., Any]:
+    """The decorator ``check(name, needs=None)`` that puts a coroutine on ``checks``."""
 
+    def check(name: str, needs: str | None = None) -> Callable[[Any], Any]:
+        def add(run: Callable[[Stage], Awaitable[None]]) -> Callable[[Stage], Awaitable[None]]:
+            checks.append(Check(name, needs, run))
+            return run
 
-def check(name: str, needs: str | None = None) -> Callable[[Any], Any]:
-    def add(run: Callable[[Stage], Awaitable[None]]) -> Callable[[Stage], Awaitable[None]]:
-        CHECKS.append(Check(name, needs, run))
-        return run
+        return add
 
-    return add
+    return check

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 
 from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 
 from iii.errors import Code, StartError
 from iii.storage.cache import OVERHEAD_BYTES, UNKNOWN, Cache
 from iii.storage.memory import MemoryStore
-from iii.storage.store import StoreError
+from iii.storage.store import Change, StoreError
 from tests.storage.cases import BUCKET, StoreCase, raw, shown
 
 LITTLE_BYTES = 96 * 1024
@@ -35,6 +37,23 @@ class Committing(StoreCase):
         self.assertNoResult(read)
         await written
         self.assertEqual(bytes(await read), b"1")  # type: ignore[arg-type]
+
+    async def test_a_key_that_is_written_without_a_pause_can_be_read(self) -> None:
+        store = self.open()
+        written: list[Change] = []
+        over: Deferred[None] = Deferred()
+
+        def go_on(change: Change) -> None:
+            written.append(change)
+            if len(written) == 20:
+                over.callback(None)
+            else:
+                store.set(BUCKET, "a", raw(str(len(written)))).addCallback(go_on)
+
+        store.set(BUCKET, "a", raw("0")).addCallback(go_on)
+        self.assertEqual(await self.value(store, "a"), "0")
+        self.assertEqual(len(written), 1)
+        await over
 
     async def test_a_read_of_another_key_does_not(self) -> None:
         store = self.open()
@@ -99,6 +118,35 @@ class Committing(StoreCase):
         await written
         self.assertEqual(self.rows(), [("orders", "", "a", b"1")])
 
+    async def test_a_list_that_waits_when_it_closes_opens_nothing_again(self) -> None:
+        store = self.open()
+        written = store.set(BUCKET, "a", raw("1"))
+        listed = self.assertFailure(store.keys(BUCKET), StoreError)
+        await self.close(store)
+        await written
+        self.assertEqual((await listed).code, Code.SHUTTING_DOWN)
+        names = sorted(path.name for path in self.directory.iterdir())
+        self.assertEqual(names, ["state.sqlite", "state.sqlite.lock"])
+
+    async def test_a_closed_store_refuses_everything(self) -> None:
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        written = store.set(BUCKET, "b", raw("1"))
+        closing = self.close(store)
+        refused = Deferred.fromCoroutine(closing)
+        for call in (
+            lambda: store.set(BUCKET, "a", raw("2")),
+            lambda: store.set(BUCKET, "b", raw("2")),
+            lambda: store.delete(BUCKET, "a"),
+            lambda: store.update(BUCKET, "a", lambda old: raw("2")),
+            lambda: store.keys(BUCKET),
+        ):
+            error = await self.assertFailure(call(), StoreError)
+            self.assertEqual(error.code, Code.SHUTTING_DOWN)
+        self.assertRaises(StoreError, store.get, BUCKET, "a")
+        await written
+        await refused
+
     async def test_nothing_is_read_from_the_file_twice(self) -> None:
         store = self.open()
         await store.set(BUCKET, "a", raw("1"))
@@ -149,6 +197,17 @@ class Refusing(StoreCase):
         self.assertEqual(bytes(await read), b"1")  # type: ignore[arg-type]
         change = await store.update(BUCKET, "a", lambda old: Raw(bytes(old or b"") + b"0"))
         self.assertEqual(shown(change), ("1", "10"))
+
+    async def test_a_delete_of_nothing_does_not_end_the_trouble(self) -> None:
+        store = self.open(max_file_bytes=LITTLE_BYTES)
+        with capturedLogs() as events:
+            for _ in range(3):
+                await self.assertFailure(store.set(BUCKET, "a", TOO_MUCH), StoreError)
+                await store.delete(BUCKET, "b")
+            await store.set(BUCKET, "a", raw("1"))
+        told = [text for text in map(formatEvent, events) if "writes" in text]
+        self.assertEqual(len(told), 2)
+        self.assertEqual(told[1], f"{self.file}: writes succeed again")
 
     async def test_what_waits_for_the_disk_is_bounded(self) -> None:
         self.patch(__import__("iii.storage.entries").storage.entries, "MAX_PENDING_BYTES", 100)
@@ -220,6 +279,18 @@ class Opening(StoreCase):
         await store.set(BUCKET, "a", raw("1"))
         self.assertEqual(list(self.directory.glob("*corrupt*")), [])
 
+    async def test_so_is_one_whose_first_start_was_killed(self) -> None:
+        # The file has its first page, and beside it the journal that takes it back.
+        page = (await self.content())[:4096]
+        self.file.write_bytes(page)
+        magic = bytes.fromhex("d9d505f920a163d7")
+        journal = magic + struct.pack(">5I", 0, 0, 0, 512, 4096)
+        self.file.with_name("state.sqlite-journal").write_bytes(journal.ljust(512, b"\0"))
+        store = self.open()
+        await store.set(BUCKET, "a", raw("1"))
+        await self.close(store)
+        self.assertEqual(await self.open().keys(BUCKET), ["a"])
+
     async def test_a_file_of_a_newer_release_stops_the_start(self) -> None:
         await self.content()
         with sqlite3.connect(self.file) as other:
@@ -286,6 +357,13 @@ class Caching(StoreCase):
         self.assertEqual(cache.get(("s", "", "k0")), (0, b"12345678"))
         self.assertIs(cache.get(("s", "", "k50")), UNKNOWN)
         kept = sum(cache.get(("s", "", f"k{n}")) is not UNKNOWN for n in range(100))
+        self.assertLessEqual(kept, 21)
+
+    def test_long_names_of_buckets_count(self) -> None:
+        cache = Cache(20 * (OVERHEAD_BYTES + 1000))
+        for n in range(100):
+            cache.put((f"{n}".ljust(500), "g" * 500, "k"), None)
+        kept = sum(cache.get((f"{n}".ljust(500), "g" * 500, "k")) is None for n in range(100))
         self.assertLessEqual(kept, 21)
 
     def test_it_knows_what_is_not_there(self) -> None:

@@ -171,6 +171,15 @@ class SlowUpgrades(TimelessCase):
         await worker.settled()
 
 
+class Sockets(WireCase):
+    """docs/performance.md: small answers don't wait for an acknowledgement."""
+
+    async def test_nagle_is_off(self) -> None:
+        await self.worker()
+        for connection in self.listener.factory.connections:
+            self.assertTrue(connection.transport.getTcpNoDelay())
+
+
 class KeepAlive(TimelessCase):
     """Decision 40: a ping every 20 s, dropped after 60 s without a byte."""
 

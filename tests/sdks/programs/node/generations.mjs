@@ -3,7 +3,7 @@
 // * 0.2.1: `init(url)`, `trigger(id, data)`, `triggerVoid`, `registerFunction({ id }, handler)`.
 // * 0.9.0: `registerWorker(url)`, `trigger({ function_id, payload })`, still `({ id }, handler)`.
 // * 0.11.6: `registerFunction(id, handler)`; the list methods are gone.
-// * 0.22.1: channels and `http` moved to other modules.
+// * 0.22.1: channels, streams of one's own and `http` moved to other modules.
 //
 // Everything is asked of the installed package itself, never of its version number,
 // except for the one thing that cannot be seen: how `registerFunction` takes its id.
@@ -53,6 +53,10 @@ export async function open(address, workerName) {
     triggerType: (id, handler) =>
       client.registerTriggerType({ id, description: 'events of the program' }, handler),
     channel: () => (helpers.createChannel ? helpers.createChannel(client) : client.createChannel()),
+    createStream: (name, stream) =>
+      helpers.createStream
+        ? helpers.createStream(client, name, stream)
+        : client.createStream(name, stream),
     onFunctions: (callback) => client.onFunctionsAvailable?.(callback),
     http,
     log: (message) => logger.info(message, { from: workerName }),

@@ -8,6 +8,7 @@
 // What differs between generations lives in `generations.mjs`.
 
 import { open } from './generations.mjs'
+import { registerStored } from './stored.mjs'
 
 const PAUSE_MS = 150 // between two chunks of a streamed answer: to be seen from outside
 const [, , address, prefix] = process.argv
@@ -130,6 +131,7 @@ sdk.triggerType(`${prefix}-events`, {
     unbound.push(trigger)
   },
 })
+registerStored(sdk, prefix)
 sdk.onFunctions((functions) => {
   seen = functions.map((row) => row.function_id)
 })

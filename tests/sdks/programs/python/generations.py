@@ -22,6 +22,7 @@ HTTP_DECORATORS = ("iii:http", "iii_helpers.http:http")
 HANDLER_BASES = ("iii.triggers:TriggerHandler",)
 LOGGERS = ("iii:Logger", "iii_helpers.observability:Logger")
 CONTEXTS = ("iii:get_context",)
+CREATE_STREAM = ("iii.helpers:create_stream",)
 CREATE_CHANNEL = ("iii.helpers:create_channel_async",)
 LISTS = {
     "functions": ("engine::functions::list", "functions", "function_id"),
@@ -95,6 +96,13 @@ class Sdk:
             return await handler(request, iii.HttpResponse(data["response"]))
 
         return unwrapped
+
+    def create_stream(self, name: str, stream: Any) -> None:
+        helper = find(CREATE_STREAM)
+        if helper is not None:
+            helper(self.client, name, stream)
+        else:
+            self.client.create_stream(name, stream)
 
     def trigger_handler(self, bind: Any, unbind: Any) -> Any:
         class Handler(find(HANDLER_BASES)):  # type: ignore[misc]

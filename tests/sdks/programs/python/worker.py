@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from generations import Sdk, open_sdk
+from stored import Stored
 
 PAUSE_S = 0.15
 """Between two chunks of a streamed answer: long enough to be seen from outside."""
@@ -58,6 +59,7 @@ class Worker:
         self.sdk.trigger_type(f"{self.prefix}-events", self.bind, self.unbind)
         if self.sdk.has_functions_available:
             self.sdk.on_functions_available(self.functions_available)
+        Stored(self.sdk, self.prefix).register()
         self.route("POST", "add", "add")
         self.route("GET", "items/:id", "item")
         self.route("POST", "items/:id", "create")

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 #[cfg(feature = "channels")]
 pub use iii_sdk::channels::{ChannelReader, ChannelWriter, StreamChannelRef};
+pub use iii_sdk::UpdateOp;
 pub type Request = iii_sdk::ApiRequest;
 pub type Response = iii_sdk::ApiResponse;
 
@@ -89,6 +90,24 @@ impl Sdk {
 
     pub async fn send(&self, function_id: &str, data: Value) {
         self.client.call_void(function_id, data).expect("send");
+    }
+
+    /// `state::update` by hand, `stream::update` with the SDK's helper.
+    pub async fn update(
+        &self,
+        function_id: &str,
+        target: Value,
+        ops: Vec<UpdateOp>,
+    ) -> Result<Value, String> {
+        if function_id != "stream::update" {
+            let mut data = target;
+            data["ops"] = json!(ops);
+            return self.call(function_id, data).await;
+        }
+        let part = |name: &str| target[name].as_str().unwrap_or_default().to_string();
+        let key = [part("stream_name"), part("group_id"), part("item_id")].join("::");
+        let result = iii_sdk::Streams::new(self.client.clone()).update(key, ops).await;
+        result.map(|result| json!(result)).map_err(|error| error.to_string())
     }
 
     pub async fn lists(&self) -> Result<Value, String> {

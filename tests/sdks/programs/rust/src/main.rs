@@ -12,6 +12,9 @@ mod sdk;
 #[cfg(feature = "modern")]
 #[path = "modern.rs"]
 mod sdk;
+#[cfg(feature = "late")]
+mod own;
+mod stored;
 #[cfg(feature = "channels")]
 mod streaming;
 
@@ -42,8 +45,16 @@ pub struct State {
     pub seen: Mutex<Vec<String>>,
     pub bound: Mutex<HashMap<String, Value>>,
     pub unbound: Mutex<Vec<String>>,
+    /// What came to the triggers of `stored.rs` and to the stream of `own.rs`.
+    pub seen_events: Mutex<HashMap<String, Vec<Value>>>,
     removable: Mutex<HashMap<String, Removable>>,
     stopping: Notify,
+}
+
+impl State {
+    pub fn saw(&self, kind: &str, event: Value) {
+        self.seen_events.lock().unwrap().entry(kind.to_string()).or_default().push(event);
+    }
 }
 
 #[derive(Clone)]
@@ -168,6 +179,7 @@ fn register(program: &Program) {
     program.removable("function", temporary);
     #[cfg(feature = "channels")]
     streaming::register(program);
+    stored::register(program);
     program.sdk.trigger_type(format!("{}-events", program.prefix), program.state.clone());
     program.sdk.on_functions(program.state.clone());
     program.route("POST", "add", "add");

@@ -18,6 +18,10 @@ use iii_sdk::{Error as SdkError, IIIClient as Client};
 use iii_sdk::{IIIError as SdkError, III as Client};
 
 pub use iii_sdk::channels::{ChannelReader, ChannelWriter, StreamChannelRef};
+#[cfg(feature = "late")]
+pub use iii_helpers::stream::UpdateOp;
+#[cfg(not(feature = "late"))]
+pub use iii_sdk::UpdateOp;
 #[cfg(not(feature = "late"))]
 pub type Request = iii_sdk::ApiRequest;
 #[cfg(not(feature = "late"))]
@@ -124,6 +128,22 @@ impl Sdk {
 
     pub async fn send(&self, function_id: &str, data: Value) {
         self.request(function_id, data, Some(TriggerAction::Void)).await.expect("send");
+    }
+
+    pub async fn update(
+        &self,
+        function_id: &str,
+        target: Value,
+        ops: Vec<UpdateOp>,
+    ) -> Result<Value, String> {
+        let mut data = target;
+        data["ops"] = json!(ops);
+        self.call(function_id, data).await
+    }
+
+    #[cfg(feature = "late")]
+    pub fn own_stream(&self, name: String, state: Arc<State>) {
+        iii_sdk::helpers::create_stream(&self.client, name, crate::own::Own::new(state));
     }
 
     pub async fn lists(&self) -> Result<Value, String> {

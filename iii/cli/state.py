@@ -1,0 +1,231 @@
+"""``iii state``: look into a running engine's state, change it, take it elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, BinaryIO
+
+import click
+import msgspec
+
+from iii.cli.client import Target, connected, run, target_options
+from iii.cli.output import fail, pretty, table
+from iii.cli.transfer import complete_file, export_values, import_values, pages
+from iii.client.client import III
+from iii.errors import Code, IIIError
+
+WATCH_S = 1.0
+PIPE_WIDTH = 240
+DEFAULT_ROWS = 1000
+CELL_CHARS = 200
+
+Rows = list[dict[str, Any]]
+
+
+@click.group()
+def state() -> None:
+    """Look into the state of a running engine, and change it."""
+
+
+@state.command("list")
+@click.argument("scope", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch a line per change.")
+@click.option("--watch", is_flag=True, help="Ask again every second.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=DEFAULT_ROWS,
+    show_default=True,
+    help="At most so many entries.",
+)
+@target_options
+def list_(
+    scope: str | None,
+    as_json: bool,
+    watch: bool,
+    limit: int,
+    address: str | None,
+    port: int | None,
+) -> None:
+    """List the scopes, or keys and values of SCOPE."""
+
+    async def work(client: III) -> None:
+        if watch:
+            await _watch(client, scope, as_json, limit)
+            return
+        rows, more = await _rows(client, scope, limit)
+        if as_json:
+            click.echo(pretty({_what(scope): rows}))
+        else:
+            _console().print(_view(scope, rows))
+        if more:
+            click.echo(f"… and {more} more (--limit)", err=True)
+
+    _talk(address, port, work)
+
+
+@state.command()
+@click.argument("scope")
+@click.argument("key")
+@target_options
+def get(scope: str, key: str, address: str | None, port: int | None) -> None:
+    """Print the value of KEY as JSON; exit code 1 when there is none."""
+
+    async def work(client: III) -> None:
+        value = await client.invoke("state::get", {"scope": scope, "key": key})
+        if value is None and not await _holds(client, scope, key):
+            raise IIIError(Code.NOT_FOUND, f"no value under '{key}' in scope '{scope}'")
+        click.echo(pretty(value))
+
+    _talk(address, port, work)
+
+
+@state.command("set")
+@click.argument("scope")
+@click.argument("key")
+@click.argument("value", metavar="JSON")
+@target_options
+def set_(scope: str, key: str, value: str, address: str | None, port: int | None) -> None:
+    """Keep JSON under KEY; print the value before and after."""
+
+    async def work(client: III) -> None:
+        data = {"scope": scope, "key": key, "value": msgspec.Raw(value.encode())}
+        click.echo(pretty(await client.invoke("state::set", data)))
+
+    try:
+        msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        fail(IIIError(Code.INVALID_JSON, f"Invalid JSON value: {error}"))
+    _talk(address, port, work)
+
+
+@state.command()
+@click.argument("scope")
+@click.argument("key")
+@target_options
+def delete(scope: str, key: str, address: str | None, port: int | None) -> None:
+    """Take the value of KEY out and print it; nothing when there was none."""
+
+    async def work(client: III) -> None:
+        value = await client.invoke("state::delete", {"scope": scope, "key": key})
+        if value is not None:
+            click.echo(pretty(value))
+
+    _talk(address, port, work)
+
+
+@state.command("export")
+@click.option("--scope", help="Only this scope.  [default: all]")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@target_options
+def export(scope: str | None, file: str, address: str | None, port: int | None) -> None:
+    """Write every value to FILE (default: stdout) as JSON Lines.
+
+    Each line is {"scope": …, "key": …, "value": …}.  Values that are written meanwhile
+    may or may not be in it.
+    """
+
+    async def work(client: III) -> None:
+        with complete_file(file) as target:
+            count = await export_values(client, scope, target)
+        click.echo(f"exported {count} value(s)", err=True)
+
+    _talk(address, port, work)
+
+
+@state.command("import")
+@click.argument("file", type=click.File("rb"))
+@target_options
+def import_(file: BinaryIO, address: str | None, port: int | None) -> None:
+    """Keep the values of FILE (`-`: stdin), as `iii state export` writes them.
+
+    A line that can't be kept is told and left out; the exit code is 1 then.
+    """
+
+    async def work(client: III) -> None:
+        kept, refused = await import_values(client, file)
+        click.echo(f"imported {kept} value(s), {refused} line(s) left out")
+        if refused:
+            sys.exit(1)
+
+    _talk(address, port, work)
+
+
+def _talk(
+    address: str | None, port: int | None, work: Callable[[III], Coroutine[Any, Any, None]]
+) -> None:
+    """Run ``work`` with a connected client; tell its error and exit with 1."""
+
+    async def connect_and_work() -> None:
+        async with connected(Target(address, port)) as client:
+            await work(client)
+
+    try:
+        run(connect_and_work())
+    except (IIIError, OSError) as error:
+        fail(error)
+
+
+# What is shown --------------------------------------------------------------------------
+
+
+async def _rows(client: III, scope: str | None, limit: int) -> tuple[Rows, int]:
+    """Scopes or entries, and how many there are beyond ``limit``."""
+    if scope is None:
+        groups = (await client.invoke("state::list_groups", {}))["groups"]
+        return [{"scope": group} for group in groups[:limit]], max(0, len(groups) - limit)
+    rows: Rows = []
+    async for page in pages(client, scope):
+        rows += ({"key": key, "value": value} for key, value in page["entries"])
+        if len(rows) >= limit:
+            return rows[:limit], max(0, page["total"] - limit)
+    return rows, 0
+
+
+async def _watch(client: III, scope: str | None, as_json: bool, limit: int) -> None:
+    from rich.live import Live
+
+    if as_json:
+        last = None
+        while True:
+            rows, _ = await _rows(client, scope, limit)
+            if rows != last:
+                click.echo(msgspec.json.encode({_what(scope): rows}).decode())
+            last = rows
+            await asyncio.sleep(WATCH_S)
+    with Live(console=_console(), auto_refresh=False, screen=False) as live:
+        while True:
+            rows, _ = await _rows(client, scope, limit)
+            live.update(_view(scope, rows), refresh=True)
+            await asyncio.sleep(WATCH_S)
+
+
+async def _holds(client: III, scope: str, key: str) -> bool:
+    """Whether null is the value or there is none: the answer of ``state::get`` is the same."""
+    return key in (await client.invoke("state::list_keys", {"scope": scope}))["keys"]
+
+
+def _what(scope: str | None) -> str:
+    return "scopes" if scope is None else "entries"
+
+
+def _view(scope: str | None, rows: Rows) -> Any:
+    if not rows:
+        return f"no {_what(scope)}"
+    if scope is None:
+        return table({"scope": "scope"}, rows)
+    shown = [{"key": row["key"], "value": _short(row["value"])} for row in rows]
+    return table({"key": "key", "value": "value"}, shown)
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= CELL_CHARS else f"{text[: CELL_CHARS - 1]}…"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)

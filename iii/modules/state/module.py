@@ -1,0 +1,116 @@
+"""The ``iii-state`` module: values under a scope and a key, and triggers on their writes.
+
+Where the values are kept is the adapter's business; ``state.*`` are the names that
+SDKs before 0.2 call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from iii.engine.fanout import Fanout
+from iii.engine.inputs import Input
+from iii.engine.module import Module, ModuleApi
+from iii.modules.state import shapes
+from iii.modules.state.config import StateConfig
+from iii.modules.state.service import State
+from iii.modules.state.triggers import StateTriggers
+from iii.storage.kvstore import KvStore
+from iii.storage.store import Store
+
+# Old name → the function.
+ALIASES = {
+    "state.get": "state::get",
+    "state.set": "state::set",
+    "state.delete": "state::delete",
+    "state.update": "state::update",
+    "state.list": "state::list",
+    "state.list_groups": "state::list_groups",
+    "state.getGroup": "state::list",
+    "state.listGroups": "state::list_groups",
+}
+
+Row = tuple[str, Callable[[Any], Any], type[Input], Any, str]
+
+
+class StateModule(Module):
+    """Keeps state.  Trigger type ``state``."""
+
+    name = "iii-state"
+    config = StateConfig
+    adapters = {"kv": KvStore}
+
+    def __init__(self, settings: StateConfig) -> None:
+        super().__init__(settings)
+        self._store: Store | None = None
+        self._fanout: Fanout | None = None
+
+    def start(self, engine: ModuleApi) -> None:
+        """Module: open the store, offer functions and the trigger type."""
+        settings: StateConfig = self.settings
+        self._store = self.adapter.open(engine, "state", self.stores)
+        self._fanout = Fanout(engine, "state")
+        triggers = StateTriggers(self._fanout, enabled=settings.triggers_enabled)
+        for id, handler, takes, gives, description in _functions(
+            State(self._store, triggers, settings.max_value_bytes)
+        ):
+            engine.function(id, handler, takes=takes, gives=gives, description=description)
+        for old, id in ALIASES.items():
+            engine.alias(old, id)
+        engine.trigger_type(
+            "state",
+            triggers,
+            description="A value of the state was written or deleted",
+            trigger_schema=shapes.StateTrigger,
+        )
+
+    @property
+    def under_way(self) -> int:
+        """Module: events that wait for their turn; what runs is a call like any other."""
+        return 0 if self._fanout is None else self._fanout.waiting
+
+    def stop(self) -> Deferred[None] | None:
+        """Module: finish the writes."""
+        if self._fanout is not None:
+            self._fanout.stop()
+        return None if self._store is None else self._store.close()
+
+
+def _functions(state: State) -> tuple[Row, ...]:
+    return (
+        ("state::set", state.set, shapes.SetInput, shapes.Written, "Keep a value"),
+        ("state::get", state.get, shapes.GetInput, None, "Get a value"),
+        ("state::delete", state.delete, shapes.DeleteInput, None, "Take a value out"),
+        (
+            "state::update",
+            state.update,
+            shapes.UpdateInput,
+            shapes.Updated,
+            "Change a value with no other write in between",
+        ),
+        ("state::list", state.list, shapes.ListInput, list[Any], "List the values of a scope"),
+        (
+            "state::list_groups",
+            state.list_groups,
+            shapes.ListGroupsInput,
+            shapes.Groups,
+            "List the scopes",
+        ),
+        (
+            "state::list_keys",
+            state.list_keys,
+            shapes.ListInput,
+            shapes.Keys,
+            "List the keys of a scope",
+        ),
+        (
+            "state::list_entries",
+            state.list_entries,
+            shapes.ListEntriesInput,
+            shapes.Entries,
+            "List keys and values of a scope, a page at a time",
+        ),
+    )

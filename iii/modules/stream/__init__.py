@@ -1,0 +1,1 @@
+"""Streams: groups of items that clients follow over WebSocket, live."""

@@ -1,0 +1,157 @@
+"""The ``iii-stream`` module: groups of items whose every change reaches who follows them.
+
+Functions and triggers speak through the worker port, subscribers through a port of
+their own.  Where the values are kept is the adapter's business; ``stream.*`` and
+``streams.*`` are the names that SDKs before 0.2 call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from iii.engine.fanout import Fanout
+from iii.engine.inputs import Input
+from iii.engine.module import Module, ModuleApi
+from iii.modules.stream import shapes
+from iii.modules.stream.admission import Admission, GateTrigger
+from iii.modules.stream.config import StreamConfig
+from iii.modules.stream.port import StreamPort
+from iii.modules.stream.service import Streams
+from iii.modules.stream.subscriptions import Subscriptions
+from iii.modules.stream.triggers import StreamTriggers
+from iii.storage.kvstore import KvStore
+from iii.storage.store import Store
+
+OPERATIONS = ("get", "set", "delete", "list", "list_groups", "update", "send")
+
+# Old name → the function.
+ALIASES = {
+    **{f"stream.{operation}": f"stream::{operation}" for operation in OPERATIONS},
+    **{f"streams.{operation}": f"stream::{operation}" for operation in OPERATIONS},
+    "streams.getGroup": "stream::list",
+    "streams.listGroups": "stream::list_groups",
+}
+
+Row = tuple[str, Callable[[Any], Any], type[Input], Any, str]
+
+
+class StreamModule(Module):
+    """Keeps streams.  Trigger types ``stream``, ``stream:join``, ``stream:leave``.
+
+    :ivar streams: the functions, once it has started
+    """
+
+    name = "iii-stream"
+    config = StreamConfig
+    adapters = {"kv": KvStore}
+
+    def __init__(self, settings: StreamConfig) -> None:
+        super().__init__(settings)
+        self.streams: Streams
+        self._store: Store | None = None
+        self._fanout: Fanout | None = None
+        self._port: StreamPort | None = None
+
+    def start(self, engine: ModuleApi) -> None:
+        """Module: open the store, offer functions and trigger types, listen."""
+        settings: StreamConfig = self.settings
+        self._store = self.adapter.open(engine, "stream", self.stores)
+        self._fanout = Fanout(engine, "stream")
+        triggers = StreamTriggers(self._fanout, enabled=settings.triggers_enabled)
+        admission = Admission(engine, fail_open=settings.auth_fail_open)
+        subscriptions = Subscriptions(engine.turn)
+        streams = self.streams = Streams(
+            engine,
+            self._store,
+            triggers,
+            wants=subscriptions.wants,
+            publish=subscriptions.publish,
+            max_value_bytes=settings.max_value_bytes,
+        )
+        for id, handler, takes, gives, description in _functions(streams):
+            engine.function(id, handler, takes=takes, gives=gives, description=description)
+        for old, id in ALIASES.items():
+            engine.alias(old, id)
+        engine.trigger_type(
+            "stream",
+            triggers,
+            description="An item of a stream was written or deleted, or an event sent",
+            trigger_schema=shapes.StreamTrigger,
+        )
+        for gate, provider in (("join", admission.joins), ("leave", admission.leaves)):
+            for spelling in (f"stream:{gate}", f"streams:{gate}"):
+                engine.trigger_type(
+                    spelling,
+                    provider,
+                    description=f"A client is about to {gate} a stream",
+                    trigger_schema=GateTrigger,
+                )
+        self._port = StreamPort(
+            engine,
+            streams,
+            subscriptions,
+            admission,
+            host=settings.host,
+            port=settings.port,
+            auth_function=settings.auth_function,
+            fail_open=settings.auth_fail_open,
+        )
+        self._port.listen()
+        engine.announce("stream", self._port.port)
+
+    @property
+    def port(self) -> int:
+        """Where subscribers connect."""
+        assert self._port is not None, "not started"
+        return self._port.port
+
+    @property
+    def under_way(self) -> int:
+        """Module: events that wait for their turn; what runs is a call like any other."""
+        return 0 if self._fanout is None else self._fanout.waiting
+
+    def closing(self) -> None:
+        """Module: no more subscribers."""
+        if self._port is not None:
+            self._port.closing()
+
+    async def stop(self) -> None:
+        """Module: say goodbye to subscribers, finish the writes."""
+        if self._port is not None:
+            await self._port.stop()
+        if self._fanout is not None:
+            self._fanout.stop()
+        if self._store is not None:
+            await self._store.close()
+
+
+def _functions(streams: Streams) -> tuple[Row, ...]:
+    return (
+        ("stream::set", streams.set, shapes.SetInput, shapes.Written, "Keep an item"),
+        ("stream::get", streams.get, shapes.GetInput, None, "Get an item"),
+        ("stream::delete", streams.delete, shapes.DeleteInput, shapes.Deleted, "Take an item out"),
+        (
+            "stream::update",
+            streams.update,
+            shapes.UpdateInput,
+            shapes.Updated,
+            "Change an item with no other write in between",
+        ),
+        ("stream::send", streams.send, shapes.SendInput, None, "Send an event, store nothing"),
+        ("stream::list", streams.list, shapes.ListInput, None, "List the items of a group"),
+        (
+            "stream::list_groups",
+            streams.list_groups,
+            shapes.ListGroupsInput,
+            None,
+            "List the groups of a stream",
+        ),
+        (
+            "stream::list_all",
+            streams.list_all,
+            shapes.ListAllInput,
+            shapes.AllStreams,
+            "List the streams and their groups",
+        ),
+    )
