@@ -1,4 +1,4 @@
-"""What the caller calls: the data of every function that is measured.
+"""What the caller calls: the data of every function that is measured, and of messages.
 
 Keys are taken at random from the whole range, so a store can't live from the last ones,
 and have one length, so every frame of a measure has the same size.
@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from itertools import repeat
 from random import random
 
+from benchmarks.configs import PARKED_QUEUE
+
 SCOPE = "bench"
 STREAM, GROUP = "bench", "all"
 KEY = b"k%07d"
 #: of a value in the store that ``fill`` makes
 STORED_BYTES = 50
+#: what takes the messages of the queues
+CONSUMER = "bench.consume"
+#: of FIFO queues
+GROUPS = 100
+#: the data of a message: its group, which is its number's last two digits, and its number
+MESSAGE = b'{"group":"g%d","n":"%08d","payload":"xxxxxxxxxxxxxxxx"}'
 
 _STATE_GET = b'{"scope":"%b","key":"%%b"}' % SCOPE.encode()
 _STATE_SET = b'{"scope":"%b","key":"%%b","value":%%b}' % SCOPE.encode()
@@ -36,11 +44,13 @@ class Target:
 
     :ivar data: made anew for every call, from a key
     :ivar least_result_bytes: a shorter message can't hold the right answer
+    :ivar queue: a named queue that keeps the call, and is what answers
     """
 
     function_id: bytes
     data: Callable[[bytes], bytes]
     least_result_bytes: int
+    queue: str | None = None
 
 
 def echo(payload: int) -> Target:
@@ -66,11 +76,24 @@ def stream_set(payload: int) -> Target:
     return Target(b"stream::set", lambda key: _STREAM_SET % (key, data), len(data))
 
 
+def parked(payload: int) -> Target:
+    """Put a call on the queue that isn't worked off; the answer is a receipt."""
+    data = value(payload)
+    receipt_bytes = len(b'{"messageReceiptId":""}') + 36
+    return Target(CONSUMER.encode(), lambda key: data, receipt_bytes, PARKED_QUEUE)
+
+
+def message(number: int) -> bytes:
+    """The data of a message."""
+    return MESSAGE % (number % GROUPS, number)
+
+
 TARGETS: dict[str, Callable[[int], Target]] = {
     "bench.echo": echo,
     "state::get": state_get,
     "state::set": state_set,
     "stream::set": stream_set,
+    "enqueue": parked,
 }
 
 

@@ -1,4 +1,4 @@
-"""The processes of a benchmark: engine or baseline, raw workers, subscribers, wrk.
+"""The processes of a benchmark: engine or baseline, raw workers of all kinds, wrk.
 
 Each is a process of its own on free ports of the loopback interface and ended with the
 ``with`` block that started it.  Servers work in a temporary directory of the checkout's
@@ -20,33 +20,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
-from benchmarks.calls import KEY, SCOPE, STORED_BYTES, value
+from benchmarks.calls import CONSUMER, KEY, MESSAGE, SCOPE, STORED_BYTES, value
+from benchmarks.configs import HTTP_CONFIG, PLAIN_QUEUE, QUEUE_DIRECTORY, STATE_DIRECTORY
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORK = Path(__file__).parent / ".work"
-STATE_DIRECTORY = "state"
-HTTP_CONFIG = """\
-port: 0
-modules:
-  - class: modules::api::RestApiModule
-    config: {host: 127.0.0.1, port: 0}
-"""
-STORES_CONFIG = f"""\
-port: 0
-modules:
-  - class: modules::state::StateModule
-    config:
-      adapter:
-        class: modules::state::adapters::KvStore
-        config: {{file_path: ./{STATE_DIRECTORY}, durability: os}}
-  - class: modules::stream::StreamModule
-    config:
-      host: 127.0.0.1
-      port: 0
-      adapter:
-        class: modules::stream::adapters::KvStore
-        config: {{file_path: ./stream, durability: os}}
-"""
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 15.0
 FILL_TIMEOUT_S = 600.0
@@ -87,6 +65,7 @@ BASELINE = Program("baseline", is_baseline=True)
 class Server:
     """A running engine or baseline.
 
+    :ivar directory: where it works
     :param python_options: put before the program, e.g. ``-m cProfile -o FILE``
     :param config: the engine's configuration file
     :param prepare: called with the working directory before the first start
@@ -106,12 +85,12 @@ class Server:
 
     def __enter__(self) -> Self:
         WORK.mkdir(exist_ok=True)
-        self._directory = Path(tempfile.mkdtemp(prefix="iii-bench-", dir=WORK))
-        self._log = (self._directory / "log").open("wb")
+        self.directory = Path(tempfile.mkdtemp(prefix="iii-bench-", dir=WORK))
+        self._log = (self.directory / "log").open("wb")
         self._process: subprocess.Popen[bytes] | None = None
         try:
             if self._prepare:
-                self._prepare(self._directory)
+                self._prepare(self.directory)
             self._start()
         except BaseException:
             self.__exit__()
@@ -121,7 +100,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._stop()
         self._log.close()
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self.directory)
 
     def restart(self) -> float:
         """Stop it and start it on the same files; how long the start took, in seconds."""
@@ -131,11 +110,11 @@ class Server:
         return monotonic() - started
 
     def _start(self) -> None:
-        (self._directory / "ready.json").unlink(missing_ok=True)
-        program = self.program.arguments(self._directory, self._config)
+        (self.directory / "ready.json").unlink(missing_ok=True)
+        program = self.program.arguments(self.directory, self._config)
         self._process = subprocess.Popen(
             [sys.executable, *self._python_options, *program],
-            cwd=self._directory,
+            cwd=self.directory,
             env=self.program.environment(),
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -159,7 +138,7 @@ class Server:
 
     def _ready(self) -> dict[str, Any]:
         """The ready file's content, once it is there and whole."""
-        path = self._directory / "ready.json"
+        path = self.directory / "ready.json"
         deadline = monotonic() + START_TIMEOUT_S
         while monotonic() < deadline:
             text = path.read_text() if path.exists() else ""
@@ -177,7 +156,7 @@ class Server:
         return self._process
 
     def log_tail(self) -> str:
-        return (self._directory / "log").read_text(errors="replace")[-3000:]
+        return (self.directory / "log").read_text(errors="replace")[-3000:]
 
     def cpu_seconds(self) -> float:
         """Processor time used so far, user and system, all threads."""
@@ -256,21 +235,41 @@ def subscribers(server: Server, connections: int) -> Companion:
     return Companion("benchmarks.subscriber", server, "--port", port, "--sockets", str(connections))
 
 
+def producer(server: Server) -> Companion:
+    """A ``benchmarks.producer``."""
+    return Companion("benchmarks.producer", server, "--url", server.worker_url)
+
+
+def timekeeper(server: Server) -> Companion:
+    """A ``benchmarks.timekeeper``."""
+    return Companion("benchmarks.timekeeper", server, "--url", server.worker_url)
+
+
 def fill_state(program: Program, directory: Path, keys: int) -> None:
     """Put ``keys`` values where an engine in ``directory`` will keep its state."""
-    # By its path: the program's tree may be another revision with other benchmarks.
-    script = str(Path(__file__).with_name("fill.py"))
     what = (SCOPE, KEY.decode(), value(STORED_BYTES).decode())
+    _fill("fill.py", program, directory / STATE_DIRECTORY, keys, *what)
+
+
+def fill_queue(program: Program, directory: Path, messages: int) -> None:
+    """Put ``messages`` on a named queue of an engine that will run in ``directory``."""
+    what = (PLAIN_QUEUE, CONSUMER, MESSAGE.decode())
+    _fill("fill_queue.py", program, directory / QUEUE_DIRECTORY, messages, *what)
+
+
+def _fill(name: str, program: Program, directory: Path, count: int, *what: str) -> None:
+    # By its path: the program's tree may be another revision with other benchmarks.
+    script = str(Path(__file__).with_name(name))
     done = subprocess.run(
-        [sys.executable, script, str(directory / STATE_DIRECTORY), str(keys), *what],
-        cwd=directory,
+        [sys.executable, script, str(directory), str(count), *what],
+        cwd=directory.parent,
         env=program.environment(),
         capture_output=True,
         text=True,
         timeout=FILL_TIMEOUT_S,
     )
     if done.returncode:
-        raise BenchmarkError(f"filling a store with {keys:,} keys: {done.stderr[-3000:]}")
+        raise BenchmarkError(f"{name} with {count:,}: {done.stderr[-3000:]}")
 
 
 def wrk(

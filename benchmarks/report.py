@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("Twisted", "autobahn", "msgspec", "httptools", "websockets", "picows", "uvloop")
 #: below this share of a core the engine was waiting for the benchmark, not the reverse
 BUSY_SHARE = 0.85
-DIGITS = {"s": 2, "ms": 3, "kB": 1, "% of a core": 2}
+DIGITS = {"s": 2, "ms": 3, "kB": 1, "MB": 1, "% of a core": 2}
 
 
 def number(value: float, unit: str) -> str:

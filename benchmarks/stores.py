@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final
 
 from benchmarks.calls import STORED_BYTES
-from benchmarks.processes import ENGINE, STORES_CONFIG, Server
+from benchmarks.configs import STORES_CONFIG
+from benchmarks.processes import ENGINE, Server
 from benchmarks.stats import Figure, Rounds, Target
 from benchmarks.suite import FEW_KEYS, Measure, Plan, Side, Situation, Suite, ratio_at_least
 

@@ -10,23 +10,26 @@ this source tree and another revision, both in the suite's main situation.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from time import monotonic
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, ClassVar, Self
 from urllib.request import urlopen
 
+from benchmarks.configs import HTTP_CONFIG
 from benchmarks.processes import (
     BASELINE,
     ENGINE,
-    HTTP_CONFIG,
     BenchmarkError,
     Companion,
     Program,
     Server,
+    fill_queue,
     fill_state,
+    producer,
     subscribers,
     worker,
     wrk,
@@ -58,6 +61,7 @@ class Situation:
     """A program and what surrounds it.
 
     :ivar keys: in the state store before the engine starts
+    :ivar messages: on a named queue before the engine starts
     """
 
     name: str
@@ -66,6 +70,7 @@ class Situation:
     idle_connections: int = 0
     config: str = HTTP_CONFIG
     keys: int = 0
+    messages: int = 0
 
 
 class Side:
@@ -74,12 +79,17 @@ class Side:
     def __init__(self, situation: Situation, plan: Plan) -> None:
         self.situation = situation
         self.name = situation.name
-        program, keys = situation.program, situation.keys
-        fill = partial(fill_state, program, keys=keys) if keys else None
+        program = situation.program
+        fill: Callable[[Path], None] | None = None
+        if situation.keys:
+            fill = partial(fill_state, program, keys=situation.keys)
+        elif situation.messages:
+            fill = partial(fill_queue, program, messages=situation.messages)
         self._server = Server(program, plan.python_options, situation.config, fill)
         self._stack = ExitStack()
         self._caller: Companion | None = None
         self._subscribers: Companion | None = None
+        self._pair: Companion | None = None
         self._filled: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -135,6 +145,12 @@ class Side:
             self._caller = self.worker("call")
         return self._caller.ask(what, timeout_s)
 
+    def queue(self, way: str, seconds: float, **more: Any) -> dict[str, Any]:
+        """What a ``benchmarks.producer`` says about a measure; started with the first."""
+        if self._pair is None:
+            self._pair = self._stack.enter_context(producer(self.server))
+        return self._pair.ask({"way": way, "seconds": seconds, **more}, seconds + 120)
+
     def broadcast(self, sockets: int, in_flight: int, seconds: float) -> float:
         """Frames/s that reach subscribers of the group the caller writes to.
 
@@ -153,13 +169,15 @@ class Measure:
     """One figure of a suite: how to take it, and what it must reach.
 
     :ivar reference: how the second side is measured, if in another way
+    :ivar demands: the reference is what must be reached, so its processor time means nothing
     """
 
     name: str
     unit: str
-    target: Target
+    target: Target | None
     take: Callable[[Side, int], float]
     reference: Callable[[Side, int], float] | None = None
+    demands: bool = False
 
 
 class Suite:
@@ -214,8 +232,19 @@ def alternate(measure: Measure, sides: list[Side], plan: Plan) -> Figure:
             cpu, started = side.server.cpu_seconds(), monotonic()
             value = take(side, plan.seconds)
             share = (side.server.cpu_seconds() - cpu) / (monotonic() - started)
-            column.add(value, share)
+            column.add(value, 0.0 if measure.demands and take is measure.reference else share)
     return Figure(measure.name, measure.unit, measure.target, *columns)
+
+
+def cpu_shares(sides: Sequence[Side], seconds: float) -> list[float]:
+    """The share of a core that each engine uses while nothing happens in any of them."""
+    before = [side.server.cpu_seconds() for side in sides]
+    started = monotonic()
+    sleep(seconds)
+    elapsed = monotonic() - started
+    return [
+        (side.server.cpu_seconds() - cpu) / elapsed for side, cpu in zip(sides, before, strict=True)
+    ]
 
 
 def ratio_at_least(bound: float) -> Target:

@@ -1,12 +1,14 @@
 """What is measured, and the table of all suites.  One class per suite; the targets stand
-next to the measures.  Those of the stores have a file of their own.
+next to the measures.  Those of stores, queues and cron have files of their own.
 """
 
 from __future__ import annotations
 
-from time import monotonic, sleep
+from time import sleep
 
+from benchmarks.cron import Cron
 from benchmarks.processes import ENGINE
+from benchmarks.queues import Backlog, Queue
 from benchmarks.stats import Figure, Rounds, Target
 from benchmarks.stores import Fanout, LargeStore, State, Stream
 from benchmarks.suite import (
@@ -16,6 +18,7 @@ from benchmarks.suite import (
     Side,
     Situation,
     Suite,
+    cpu_shares,
     ratio_at_least,
     ratio_at_most,
 )
@@ -184,13 +187,9 @@ class Idle(Suite):
     def once(self, sides: list[Side], plan: Plan) -> list[Figure]:
         """All sides at the same time: nothing happens in any of them."""
         sleep(SETTLE_S)
-        before = [side.server.cpu_seconds() for side in sides]
-        started = monotonic()
-        sleep(max(2.0, self.window_s * plan.scale))
-        elapsed = monotonic() - started
         columns = [Rounds() for _ in sides]
-        for side, column, cpu in zip(sides, columns, before, strict=True):
-            share = (side.server.cpu_seconds() - cpu) / elapsed
+        shares = cpu_shares(sides, max(2.0, self.window_s * plan.scale))
+        for column, share in zip(columns, shares, strict=True):
             column.add(share * 100, share)
         target = Target(IDLE_SHARE * 100, "at most", "value")
         return [Figure(f"idle with {self.workers} workers", "% of a core", target, *columns)]
@@ -209,5 +208,8 @@ SUITES: dict[str, Suite] = {
         Stream(),
         Fanout(),
         LargeStore(),
+        Queue(),
+        Backlog(),
+        Cron(),
     )
 }

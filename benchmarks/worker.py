@@ -38,6 +38,7 @@ from benchmarks.stats import percentile
 HTTP_RESULT = b'{"status_code":200,"body":{"ok":true}}'
 CONNECTIONS_PER_ADDRESS = 5_000  # well below the number of ephemeral ports of one address
 CONNECTING_AT_ONCE = 50
+OWN_CALL_ID = "00000000-0000-4000-8000-000000000000"
 REGISTRATION_TIMEOUT_S = 120.0
 LARGE_READ_BUFFER_BYTES = 256 * 1024
 SMALL_READ_BUFFER_BYTES = 1024  # of an idle connection: there can be thousands in the process
@@ -55,7 +56,7 @@ class Connection(WSListener):
 
     def __init__(self, result: bytes = b"") -> None:
         self._answers = Answers(result)
-        self._own_call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._own_call: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         #: parts of frames that leave when all frames of this read have been looked at
         self._outgoing: list[bytes] = []
 
@@ -83,11 +84,11 @@ class Connection(WSListener):
             self._outgoing.extend(text_frame(self._answers.answer(payload)))
             return
         message = msgspec.json.decode(payload)
+        raise_error(message)
         if message["type"] == "invokefunction":  # keys in another order
             self._outgoing.extend(text_frame(self._answers.answer(payload)))
         elif message["type"] == "invocationresult":
-            raise_error(message)
-            self._own_call.set_result(None)
+            self._own_call.set_result(message.get("result"))
 
     def send(self, message: dict[str, Any]) -> None:
         self._outgoing.extend(text_frame(msgspec.json.encode(message)))
@@ -97,16 +98,23 @@ class Connection(WSListener):
         self.send({"type": "registerfunction", "id": function_id})
 
     def register_route(self, function_id: str, method: str, path: str) -> None:
-        trigger = {"id": f"{method} {path}", "trigger_type": "http", "function_id": function_id}
         config = {"api_path": path, "http_method": method}
+        self.register_trigger(f"{method} {path}", "http", function_id, config)
+
+    def register_trigger(self, id: str, type: str, function_id: str, config: object) -> None:
+        trigger = {"id": id, "trigger_type": type, "function_id": function_id}
         self.send({"type": "registertrigger", **trigger, "config": config})
 
     async def registered(self, function_id: str) -> None:
         """Return when all registrations are applied: a call sent after them has come back."""
+        await self.ask(function_id, {})
+
+    async def ask(self, function_id: str, data: dict[str, Any]) -> Any:
+        """The result of one call."""
         self._own_call = asyncio.get_running_loop().create_future()
-        call = {"type": "invokefunction", "invocation_id": "00000000-0000-4000-8000-000000000000"}
-        self.send({**call, "function_id": function_id, "data": {}})
-        await asyncio.wait_for(self._own_call, REGISTRATION_TIMEOUT_S)
+        call = {"type": "invokefunction", "invocation_id": OWN_CALL_ID}
+        self.send({**call, "function_id": function_id, "data": data})
+        return await asyncio.wait_for(self._own_call, REGISTRATION_TIMEOUT_S)
 
 
 class Caller(Connection):
@@ -124,6 +132,9 @@ class Caller(Connection):
         ``started`` is on the clock that all processes of the machine share.
         """
         self._between = b'","function_id":"%b","data":' % target.function_id
+        self._after = b"}"
+        if target.queue:
+            self._after = b',"action":{"type":"enqueue","queue":"%b"}}' % target.queue.encode()
         self._data = target.data
         self._keys = keys
         self._least_result_bytes = target.least_result_bytes
@@ -152,10 +163,11 @@ class Caller(Connection):
         self._calls += 1
         invocation_id = b"00000000-0000-4000-8000-%012x" % self._calls
         self._sent_at[invocation_id] = now
-        message = b'{"type":"invokefunction","invocation_id":"%b%b%b}' % (
+        message = b'{"type":"invokefunction","invocation_id":"%b%b%b%b' % (
             invocation_id,
             self._between,
             self._data(key),
+            self._after,
         )
         self._outgoing.extend(text_frame(message))
 
@@ -174,9 +186,9 @@ class Caller(Connection):
             self._all_back.set_result(None)
 
 
-def raise_error(result: dict[str, Any]) -> None:
-    if "error" in result:
-        raise RuntimeError(f"the engine refused a call: {result['error']}")
+def raise_error(message: dict[str, Any]) -> None:
+    if "error" in message:
+        raise RuntimeError(f"the engine refused a {message['type']}: {message['error']}")
 
 
 async def connect(url: str, connection: AnyConnection, number: int = 0) -> AnyConnection:

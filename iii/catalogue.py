@@ -90,7 +90,6 @@ class KnownModule:
         return self.role is Role.MODULE and self.module is None
 
 
-_PARKED = "its triggers stay parked"
 _BRIDGE = "bridge"
 
 # In the order in which the default set starts (decision 8).
@@ -152,7 +151,7 @@ KNOWN: tuple[KnownModule, ...] = (
             Adapter(_BRIDGE, "modules::queue::adapters::Bridge"),
         ),
         default=True,
-        absent=_PARKED,
+        module="iii.modules.queue.module:QueueModule",
     ),
     KnownModule(
         "modules::pubsub::PubSubModule",
@@ -163,7 +162,7 @@ KNOWN: tuple[KnownModule, ...] = (
             Adapter("redis", "modules::pubsub::RedisAdapter"),
         ),
         default=True,
-        absent=_PARKED,
+        module="iii.modules.pubsub.module:PubSubModule",
     ),
     KnownModule(
         "modules::cron::CronModule",
@@ -174,7 +173,7 @@ KNOWN: tuple[KnownModule, ...] = (
             Adapter("redis", "modules::cron::RedisCronAdapter", ("modules::cron::RedisAdapter",)),
         ),
         default=True,
-        absent=_PARKED,
+        module="iii.modules.cron.module:CronModule",
     ),
     KnownModule(
         "modules::api::RestApiModule",

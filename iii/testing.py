@@ -141,6 +141,7 @@ def in_process(
     *,
     modules: Iterable[Mapping[str, Any]] | None = None,
     register: Mapping[str, type[Any]] | None = None,
+    adapters: Mapping[tuple[str, str], Any] | None = None,
     environ: Mapping[str, str] | None = None,
     clock: Clock | None = None,
 ) -> Deferred[InProcessEngine]:
@@ -149,6 +150,7 @@ def in_process(
     :param config: as for ``engine``
     :param modules: as for ``engine``
     :param register: module classes that the configuration may name
+    :param adapters: (module, class) → adapter that the configuration may name
     :param environ: the whole environment that the configuration sees
     :param clock: the engine's clock
     """
@@ -160,6 +162,8 @@ def in_process(
         builder = EngineBuilder(reactor, clock=clock, environ=_IN_MEMORY | dict(environ or {}))
         for class_, module in (register or {}).items():
             builder.register_module(class_, module)
+        for (of, name), adapter in (adapters or {}).items():
+            builder.register_adapter(of, name, adapter)
         wanted = _merged(config, modules)
         builder = builder.default_config() if wanted is None else builder.with_config(wanted)
         embedded = builder.free_ports().build()

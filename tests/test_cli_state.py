@@ -3,70 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Raw
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 
+from iii.cli.transfer import complete_file
 from iii.engine.module import ModuleApi
 from iii.modules.state import StateConfig
 from iii.modules.stream.config import StreamConfig
 from iii.modules.stream.module import StreamModule
 from iii.storage.memory import MemoryStore
-from tests.process_case import environment
 from tests.state.cases import Opens, StateCase
+from tests.support.commands import Command, Commands
 
 
-class Command(ProcessProtocol):
-    """One run of ``iii``.
-
-    :ivar code: its exit code, once ``ended`` has fired
-    """
-
-    def __init__(self, arguments: tuple[str, ...]) -> None:
-        self.out = b""
-        self.err = b""
-        self.code: int | None = None
-        self.ended: Deferred[None] = Deferred()
-        command = (sys.executable, "-m", "iii", *arguments)
-        self.process: Any = reactor.spawnProcess(  # type: ignore[attr-defined]
-            self, sys.executable, command, environment()
-        )
-
-    def outReceived(self, data: bytes) -> None:
-        """It wrote to stdout."""
-        self.out += data
-
-    def errReceived(self, data: bytes) -> None:
-        """It wrote to stderr."""
-        self.err += data
-
-    def processEnded(self, reason: Failure) -> None:
-        """It is over."""
-        failed = reason.check(ProcessTerminated)
-        self.code = reason.value.exitCode if failed else 0
-        self.ended.callback(None)
-
-    @property
-    def lines(self) -> list[str]:
-        """What it wrote to stdout."""
-        return self.out.decode().splitlines()
-
-    @property
-    def errors(self) -> list[str]:
-        """What it wrote to stderr."""
-        return self.err.decode().splitlines()
-
-
-class CommandCase(StateCase):
+class CommandCase(StateCase, Commands):
     """Runs commands against the engine of the case."""
 
     timeout = 60
@@ -76,30 +31,6 @@ class CommandCase(StateCase):
         holder = tempfile.TemporaryDirectory(prefix="iii-test-")
         self.addCleanup(holder.cleanup)
         self.directory = Path(holder.name)
-
-    def begin(self, *arguments: str) -> Command:
-        """Start a command that the end of the test ends."""
-        command = Command((*arguments, "--port", str(self.port)))
-        self.addCleanup(self.end, command)
-        return command
-
-    async def end(self, command: Command) -> None:
-        """Kill it, if it is still there."""
-        if command.code is None:
-            command.process.signalProcess("KILL")
-            await command.ended
-
-    async def iii(self, *arguments: str) -> Command:
-        """Run a command to its end."""
-        command = self.begin(*arguments)
-        await command.ended
-        return command
-
-    async def done(self, *arguments: str) -> Command:
-        """Run a command that is to succeed."""
-        command = await self.iii(*arguments)
-        self.assertEqual(command.code, 0, command.err)
-        return command
 
 
 class State(CommandCase):
@@ -240,7 +171,23 @@ class Transfer(CommandCase):
         )
         done = await self.iii("state", "export", str(self.directory / "no" / "such"))
         self.assertEqual(done.code, 1)
-        self.assertIn("No such file or directory", done.errors[0])
+        self.assertEqual(
+            done.errors[0],
+            f"Error: [Errno 2] No such file or directory: '{self.directory.resolve()}/no/such'",
+        )
+
+    def test_a_link_and_a_pipe_stay_what_they_are(self) -> None:
+        """Only a file is replaced: `/dev/null` must not become one."""
+        link, target, pipe = (self.directory / name for name in ("link", "target", "pipe"))
+        link.symlink_to(target)
+        os.mkfifo(pipe)
+        reading = os.open(pipe, os.O_RDWR)
+        self.addCleanup(os.close, reading)
+        for path in (link, pipe):
+            with complete_file(str(path)) as file:
+                file.write(b"all")
+        self.assertEqual((link.is_symlink(), target.read_bytes()), (True, b"all"))
+        self.assertEqual((pipe.is_fifo(), os.read(reading, 10)), (True, b"all"))
 
     async def test_values_are_imported_byte_for_byte(self) -> None:
         """No number is rounded on the way in."""

@@ -209,12 +209,12 @@ class Entries(ConfigCase):
         )
 
     def test_a_module_of_a_later_release_warns_and_loads(self) -> None:
-        text = "modules:\n  - class: modules::cron::CronModule\n"
+        text = "modules:\n  - class: modules::shell::ExecModule\n"
         self.assertEqual(
             self.warnings(text),
             [
-                "2: modules::cron::CronModule (iii-cron) is accepted but not built into this "
-                "release; its triggers stay parked"
+                "2: modules::shell::ExecModule (iii-exec) is accepted but not built into this "
+                "release; its commands are not run"
             ],
         )
         self.assertTrue(self.load(text).entries[0].module.missing)

@@ -49,6 +49,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "examples" / "demo" / "README.md",
     ROOT / "examples" / "live-board" / "README.md",
+    ROOT / "examples" / "custom_queue_adapter" / "README.md",
 ]
 SHELLS = frozenset(("bash", "sh", "shell", "console"))
 MAX_NOT_RUN = 6

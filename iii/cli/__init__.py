@@ -17,7 +17,9 @@ import click
 
 from iii._version import __version__
 from iii.cli.check import check
+from iii.cli.cron import cron
 from iii.cli.lists import commands
+from iii.cli.queues import queues
 from iii.cli.run import run_engine
 from iii.cli.state import state
 from iii.cli.streams import streams
@@ -92,7 +94,7 @@ def cli(
     sys.exit(run_engine(chosen, port=port, ready_fd=ready_fd, ready_file=ready_file))
 
 
-for _command in (check, trigger, *commands(), state, streams):
+for _command in (check, trigger, *commands(), state, streams, queues, cron):
     cli.add_command(_command)
 # The same command under a name that is quicker to type.
 cli.add_command(trigger, "t")

@@ -6,21 +6,16 @@ the rows, which columns a person sees.  ``--watch`` asks again every second.
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from iii.cli.client import Target, connected, run, target_options
-from iii.cli.output import fail, pretty, table
+from iii.cli.client import target_options
+from iii.cli.output import table
+from iii.cli.watching import Rows, list_options, show, talk
 from iii.client.client import III
-from iii.errors import IIIError
-
-WATCH_S = 1.0
-PIPE_WIDTH = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +87,18 @@ def _command(listing: Listing) -> click.Command:
         watch: bool,
         include_internal: bool = False,
     ) -> None:
-        try:
-            run(_show(listing, Target(address, port), as_json, watch, include_internal))
-        except IIIError as error:
-            fail(error)
+        async def work(client: III) -> None:
+            await show(
+                listing.key,
+                lambda: _rows(client, listing, include_internal),
+                lambda rows: _view(listing, rows),
+                as_json=as_json,
+                watch=watch,
+            )
 
-    decorated = target_options(command)
-    decorated = click.option("--watch", is_flag=True, help="Ask again every second.")(decorated)
-    decorated = click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON; with --watch one line per change."
-    )(decorated)
+        talk(address, port, work)
+
+    decorated = list_options(target_options(command))
     if listing.internal:
         decorated = click.option("--include-internal", is_flag=True, help="Also the engine's own.")(
             decorated
@@ -109,53 +106,13 @@ def _command(listing: Listing) -> click.Command:
     return click.command(name=listing.name, help=listing.help)(decorated)
 
 
-async def _show(
-    listing: Listing, target: Target, as_json: bool, watch: bool, include_internal: bool
-) -> None:
-    async with connected(target) as client:
-        if watch:
-            await _watch(client, listing, as_json, include_internal)
-        else:
-            rows = await _rows(client, listing, include_internal)
-            if as_json:
-                click.echo(pretty({listing.key: rows}))
-            else:
-                _console().print(_view(listing, rows))
-
-
-async def _watch(client: III, listing: Listing, as_json: bool, include_internal: bool) -> None:
-    import msgspec
-    from rich.live import Live
-
-    if as_json:
-        last = None
-        while True:
-            rows = await _rows(client, listing, include_internal)
-            if rows != last:
-                click.echo(msgspec.json.encode({listing.key: rows}).decode())
-            last = rows
-            await asyncio.sleep(WATCH_S)
-    with Live(console=_console(), auto_refresh=False, screen=False) as live:
-        while True:
-            rows = await _rows(client, listing, include_internal)
-            live.update(_view(listing, rows), refresh=True)
-            await asyncio.sleep(WATCH_S)
-
-
-async def _rows(client: III, listing: Listing, include_internal: bool) -> list[dict[str, Any]]:
+async def _rows(client: III, listing: Listing, include_internal: bool) -> Rows:
     question = {"include_internal": True} if include_internal else {}
     # The current form of the list, whatever version this client says it is.
     answer = await client.invoke(listing.function, question | {"view": "discovery"})
-    rows: list[dict[str, Any]] = answer[listing.key]
+    rows: Rows = answer[listing.key]
     return [row for row in rows if row.get("id") != client.worker_id]
 
 
-def _view(listing: Listing, rows: list[dict[str, Any]]) -> Any:
+def _view(listing: Listing, rows: Rows) -> Any:
     return table(listing.columns, rows) if rows else f"no {listing.name}"
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    # In a pipe there is no terminal to fit into, and a folded id is of no use.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)

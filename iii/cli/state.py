@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from collections.abc import Callable, Coroutine
 from typing import Any, BinaryIO
 
 import click
 import msgspec
 
-from iii.cli.client import Target, connected, run, target_options
+from iii.cli.client import target_options
 from iii.cli.output import fail, pretty, table
 from iii.cli.transfer import complete_file, export_values, import_values, pages
+from iii.cli.watching import Rows, list_options, show, talk
 from iii.client.client import III
 from iii.errors import Code, IIIError
 
-WATCH_S = 1.0
-PIPE_WIDTH = 240
 DEFAULT_ROWS = 1000
 CELL_CHARS = 200
-
-Rows = list[dict[str, Any]]
 
 
 @click.group()
@@ -31,8 +26,7 @@ def state() -> None:
 
 @state.command("list")
 @click.argument("scope", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch a line per change.")
-@click.option("--watch", is_flag=True, help="Ask again every second.")
+@list_options
 @click.option(
     "--limit",
     type=click.IntRange(1),
@@ -52,18 +46,18 @@ def list_(
     """List the scopes, or keys and values of SCOPE."""
 
     async def work(client: III) -> None:
-        if watch:
-            await _watch(client, scope, as_json, limit)
-            return
-        rows, more = await _rows(client, scope, limit)
-        if as_json:
-            click.echo(pretty({_what(scope): rows}))
-        else:
-            _console().print(_view(scope, rows))
+        more = 0
+
+        async def ask() -> Rows:
+            nonlocal more
+            rows, more = await _rows(client, scope, limit)
+            return rows
+
+        await show(_what(scope), ask, lambda rows: _view(scope, rows), as_json=as_json, watch=watch)
         if more:
             click.echo(f"… and {more} more (--limit)", err=True)
 
-    _talk(address, port, work)
+    talk(address, port, work)
 
 
 @state.command()
@@ -79,7 +73,7 @@ def get(scope: str, key: str, address: str | None, port: int | None) -> None:
             raise IIIError(Code.NOT_FOUND, f"no value under '{key}' in scope '{scope}'")
         click.echo(pretty(value))
 
-    _talk(address, port, work)
+    talk(address, port, work)
 
 
 @state.command("set")
@@ -98,7 +92,7 @@ def set_(scope: str, key: str, value: str, address: str | None, port: int | None
         msgspec.json.decode(value)
     except msgspec.DecodeError as error:
         fail(IIIError(Code.INVALID_JSON, f"Invalid JSON value: {error}"))
-    _talk(address, port, work)
+    talk(address, port, work)
 
 
 @state.command()
@@ -113,7 +107,7 @@ def delete(scope: str, key: str, address: str | None, port: int | None) -> None:
         if value is not None:
             click.echo(pretty(value))
 
-    _talk(address, port, work)
+    talk(address, port, work)
 
 
 @state.command("export")
@@ -132,7 +126,7 @@ def export(scope: str | None, file: str, address: str | None, port: int | None) 
             count = await export_values(client, scope, target)
         click.echo(f"exported {count} value(s)", err=True)
 
-    _talk(address, port, work)
+    talk(address, port, work)
 
 
 @state.command("import")
@@ -150,22 +144,7 @@ def import_(file: BinaryIO, address: str | None, port: int | None) -> None:
         if refused:
             sys.exit(1)
 
-    _talk(address, port, work)
-
-
-def _talk(
-    address: str | None, port: int | None, work: Callable[[III], Coroutine[Any, Any, None]]
-) -> None:
-    """Run ``work`` with a connected client; tell its error and exit with 1."""
-
-    async def connect_and_work() -> None:
-        async with connected(Target(address, port)) as client:
-            await work(client)
-
-    try:
-        run(connect_and_work())
-    except (IIIError, OSError) as error:
-        fail(error)
+    talk(address, port, work)
 
 
 # What is shown --------------------------------------------------------------------------
@@ -182,24 +161,6 @@ async def _rows(client: III, scope: str | None, limit: int) -> tuple[Rows, int]:
         if len(rows) >= limit:
             return rows[:limit], max(0, page["total"] - limit)
     return rows, 0
-
-
-async def _watch(client: III, scope: str | None, as_json: bool, limit: int) -> None:
-    from rich.live import Live
-
-    if as_json:
-        last = None
-        while True:
-            rows, _ = await _rows(client, scope, limit)
-            if rows != last:
-                click.echo(msgspec.json.encode({_what(scope): rows}).decode())
-            last = rows
-            await asyncio.sleep(WATCH_S)
-    with Live(console=_console(), auto_refresh=False, screen=False) as live:
-        while True:
-            rows, _ = await _rows(client, scope, limit)
-            live.update(_view(scope, rows), refresh=True)
-            await asyncio.sleep(WATCH_S)
 
 
 async def _holds(client: III, scope: str, key: str) -> bool:
@@ -223,9 +184,3 @@ def _view(scope: str | None, rows: Rows) -> Any:
 def _short(value: Any) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= CELL_CHARS else f"{text[: CELL_CHARS - 1]}…"
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)

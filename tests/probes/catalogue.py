@@ -1,4 +1,4 @@
-"""Where each acceptance probe of 01, 02 part A, 04 and 07 has its test.
+"""Where each acceptance probe of 01, 02 part A, 03, 04 and 07 has its test.
 
 ``here()``: a test under ``tests/`` in this release.  ``SDKS``: a check of the published
 SDKs (``make test-sdks``).  ``LATER``: with the part of the engine that brings it.
@@ -8,10 +8,11 @@ all of it with the tests.
 
 from __future__ import annotations
 
-DOCUMENTS = {"01": 65, "02": 63, "04": 60, "07": 56}
+DOCUMENTS = {"01": 65, "02": 63, "03": 66, "04": 60, "07": 56}
 """Document → its last probe."""
 
 VOID: dict[str, str] = {
+    "03.44": "decision 24: the original's files are not read",
     "04.27": "decision 24: the original's files are not read",
     "07.17": "decision 27: no pending-list objects of older generations",
     "07.24": "decision 27: handlers run on the caller's loop",
@@ -57,6 +58,8 @@ LATER: dict[str, str] = {
     "02.57": "external functions",
     "02.58": "external functions",
     "02.59": "external functions",
+    **{f"03.{number}": "Redis adapter" for number in (45, 46, 54, 62, 63)},
+    **{f"03.{number}": "RabbitMQ adapter" for number in (47, 48, 49, 50)},
     **{f"04.{number}": "bridge client and bridge adapters" for number in range(52, 61)},
     "07.34": "schemas from type hints",
     "07.45": "OpenTelemetry of the client",

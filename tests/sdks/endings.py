@@ -6,6 +6,7 @@ engine, in which everything a program had registered or stored must be back.
 
 from __future__ import annotations
 
+from tests.sdks import jobs
 from tests.sdks import releases as r
 from tests.sdks.scenario import expected_routes
 from tests.sdks.stage import (
@@ -94,9 +95,22 @@ async def old_line_ends(stage: Stage) -> None:
     same((reply.status, reply.json), (200, {"sum": 8}))
 
 
+@check("what comes for it while it is away is accepted")
+async def away(stage: Stage) -> None:
+    await jobs.consume(stage, "kept")
+    stage.proxy.pause()
+    stage.proxy.cut()
+    stage.proxy.release()
+
+    async def left() -> bool:
+        return (await stage.raw.ask(stage.id("echo"), {})).code == "function_not_found"
+
+    await eventually(left, "the program is away")
+    await jobs.leave_work(stage)
+
+
 @check("the engine stops with code 0 and starts again on the same ports")
 async def restarts(stage: Stage) -> None:
-    stage.proxy.pause()
     same(await stage.engine.stop(), 0)
     await stage.engine.start()
     await stage.proxy.resume()
@@ -166,6 +180,16 @@ async def triggers_back(stage: Stage) -> None:
     await stage.relay("stream::set", {**on_board(stage, "second-life"), "data": {"n": 1}})
     await witnessed(stage, "state", lambda each: each["key"] == "second-life", 1)
     await witnessed(stage, "stream", lambda each: each["id"] == "second-life", 1)
+
+
+@check("what was queued while it was away arrives after the restart, once")
+async def queued_is_back(stage: Stage) -> None:
+    await jobs.work_is_done(stage)
+
+
+@check("its subscriptions and schedules are back, once each")
+async def listens_again(stage: Stage) -> None:
+    await jobs.listens_again(stage)
 
 
 @check("its own stream is back", needs=r.OWN_STREAM)

@@ -47,6 +47,24 @@ modules:
     config:
       store_method: file_based
       file_path: ./data/kv_store.db
+  - class: modules::queue::QueueModule
+    config:
+      queue_configs:
+        orders: {{ type: standard, concurrency: 4, max_retries: 2, backoff_ms: 50 }}
+        ledger: {{ type: fifo, message_group_field: account, backoff_ms: 50 }}
+      adapter:
+        class: modules::queue::BuiltinQueueAdapter
+        config:
+          store_method: file_based
+          file_path: ./data/queue_store
+  - class: modules::pubsub::PubSubModule
+    config:
+      adapter:
+        class: modules::pubsub::LocalAdapter
+  - class: modules::cron::CronModule
+    config:
+      adapter:
+        class: modules::cron::KvCronAdapter
 """
 
 

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.sdks import endings, scenario, stored
+from tests.sdks import endings, jobs, scenario, stored
 from tests.sdks.engine import Engine, EngineFailed
 from tests.sdks.install import Installed
 from tests.sdks.program import Program
@@ -17,9 +17,14 @@ from tests.sdks.releases import Release
 from tests.sdks.report import Report, close_engine, describe, quoted
 from tests.sdks.stage import Check, Stage
 
-CASE_LIMIT_S = 60.0
+CASE_LIMIT_S = 90.0
 READY_LIMIT_S = 20.0
-CHECKS: tuple[Check, ...] = (*scenario.CHECKS, *stored.CHECKS, *endings.CHECKS)
+CHECKS: tuple[Check, ...] = (
+    *scenario.CHECKS,
+    *stored.CHECKS,
+    *jobs.CHECKS,
+    *endings.CHECKS,
+)
 
 
 def checks_for(release: Release) -> list[Check]:

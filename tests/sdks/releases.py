@@ -37,6 +37,16 @@ SILENT_DELETE = "silent delete"
 """A stream of one's own can't say what it deleted."""
 KV = "KV"
 """Of a time when engines had the KV server."""
+CONDITION_PATH = "condition path"
+"""A trigger's condition is called ``_condition_path``, not ``condition_function_id``."""
+COMPETING = "competing"
+"""Topics of ``enqueue`` and ``queue``: each message goes to one function."""
+DURABLE = "durable"
+"""Topics of ``iii::durable::publish`` and ``durable:subscriber``: a copy for each function."""
+NAMED = "named queues"
+"""The action ``enqueue`` for a call."""
+DEAD = "dead letters"
+"""Of a time when engines had functions for dead letters."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +80,27 @@ def release(name: str, checks: int, *can: str, soak: bool = False) -> Release:
     return Release(registry, version, frozenset(can), checks, soak)
 
 
-MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED)
-LATE = (CHANNELS, REMOVAL, TRIGGER_LIST, APPEND)
+FIRST = (COMPETING, CONDITION_PATH)
+MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED, COMPETING)
+LATE = (CHANNELS, REMOVAL, TRIGGER_LIST, APPEND, DURABLE, NAMED, DEAD)
 LATEST = (*LATE, TOLD, RESULTS, NESTED, OWN_STREAM)
 
 RELEASES = [
-    release("npm:0.2.1", 57, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
-    release("npm:0.9.0", 59, *MIDDLE, TRIGGER_LIST, LARGE, OWN_STREAM),
-    release("npm:0.11.6", 59, *LATE, LARGE, OWN_STREAM),
-    release("npm:0.22.1", 62, *LATEST, LARGE),
-    release("pypi:0.2.0", 52, ANNOUNCED, SMALL, DATA, KV),
-    release("pypi:0.4.1", 60, *MIDDLE, SMALL, OWN_STREAM, SILENT_DELETE, KV),
-    release("pypi:0.8.3", 60, *MIDDLE, SMALL, OWN_STREAM, SILENT_DELETE, KV),
-    release("pypi:0.10.0", 59, *MIDDLE, TRIGGER_LIST, SMALL, OWN_STREAM),
-    release("pypi:0.11.6", 59, *LATE, SMALL, OWN_STREAM),
-    release("pypi:0.22.1", 62, *LATEST, SMALL),
-    release("pypi:0.25.0", 62, *LATEST, LARGE),
-    release("crates:0.2.1", 53, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
-    release("crates:0.8.3", 57, *MIDDLE, TRIGGER_LIST, LARGE, KV),
-    release("crates:0.11.6", 55, *LATE, LARGE, soak=True),
-    release("crates:0.22.1", 62, *LATEST, LARGE),
+    release("npm:0.2.1", 75, *FIRST, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
+    release("npm:0.9.0", 82, *MIDDLE, TRIGGER_LIST, NAMED, LARGE, OWN_STREAM),
+    release("npm:0.11.6", 85, *LATE, LARGE, OWN_STREAM),
+    release("npm:0.22.1", 89, *LATEST, LARGE),
+    release("pypi:0.2.0", 70, *FIRST, ANNOUNCED, SMALL, DATA, KV),
+    release("pypi:0.4.1", 78, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.8.3", 78, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.10.0", 85, *MIDDLE, TRIGGER_LIST, NAMED, DEAD, SMALL, OWN_STREAM),
+    release("pypi:0.11.6", 85, *LATE, SMALL, OWN_STREAM),
+    release("pypi:0.22.1", 89, *LATEST, SMALL),
+    release("pypi:0.25.0", 89, *LATEST, LARGE),
+    release("crates:0.2.1", 71, *FIRST, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
+    release("crates:0.8.3", 75, *MIDDLE, CONDITION_PATH, TRIGGER_LIST, LARGE, KV),
+    release("crates:0.11.6", 81, *LATE, LARGE, soak=True),
+    release("crates:0.22.1", 89, *LATEST, LARGE),
 ]
 
 BY_NAME = {each.name: each for each in RELEASES}

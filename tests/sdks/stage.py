@@ -35,6 +35,8 @@ class Stage:
     raw: RawWorker
     received: list[Any] = field(default_factory=list)
     """What came to the raw worker's own function."""
+    asked: list[Any] = field(default_factory=list)
+    """What the raw worker was asked as a condition."""
 
     @property
     def prefix(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Raw
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from iii.engine.core import Engine
@@ -70,3 +71,9 @@ class StoreCase(TestCase):
         if found is not None and not isinstance(found, Raw):
             found = await found
         return None if found is None else bytes(found).decode()
+
+    def turn(self) -> Deferred[None]:
+        """The end of this turn of the reactor."""
+        over: Deferred[None] = Deferred()
+        self.engine.clock.call_later(0, over.callback, None)
+        return over

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 
 from iii.errors import Code, StartError
+from iii.storage import entries, writer
 from iii.storage.cache import OVERHEAD_BYTES, UNKNOWN, Cache
 from iii.storage.memory import MemoryStore
 from iii.storage.store import Change, StoreError
@@ -71,6 +72,16 @@ class Committing(StoreCase):
         changes = [shown(change) for change in await gatherResults([first, second, third, fourth])]
         self.assertEqual(changes, [(None, "1"), ("1", "10"), ("10", None), (None, "7")])
         self.assertEqual(await self.value(store, "a"), "7")
+
+    async def test_what_is_newer_stays_pending_when_the_older_is_answered(self) -> None:
+        store = self.open()
+        first = store.set(BUCKET, "a", raw("1"))
+        await self.turn()
+        second = store.set(BUCKET, "a", raw("2"))
+        await first
+        third = store.update(BUCKET, "a", lambda old: Raw(bytes(old or b"") + b"0"))
+        self.assertEqual(shown(await third), ("2", "20"))
+        await second
 
     async def test_answers_come_in_the_order_of_the_writes(self) -> None:
         store = self.open()
@@ -198,6 +209,22 @@ class Refusing(StoreCase):
         change = await store.update(BUCKET, "a", lambda old: Raw(bytes(old or b"") + b"0"))
         self.assertEqual(shown(change), ("1", "10"))
 
+    async def test_so_is_what_was_computed_in_the_turn_that_hears_of_it(self) -> None:
+        store = self.open(max_file_bytes=LITTLE_BYTES)
+        await store.set(BUCKET, "a", raw("1"))
+        late: list[Deferred[Change]] = []
+        real = writer._tell
+
+        def tell(batches: list[writer.Batch], failure: BaseException | None) -> None:
+            late.append(store.update(BUCKET, "a", lambda old: Raw(b"%b" % bytes(old or b""))))
+            real(batches, failure)
+
+        self.patch(writer, "_tell", tell)
+        await self.assertFailure(store.set(BUCKET, "a", TOO_MUCH), StoreError)
+        self.patch(writer, "_tell", real)
+        await self.assertFailure(late[0], StoreError)
+        self.assertEqual(await self.value(store, "a"), "1")
+
     async def test_a_delete_of_nothing_does_not_end_the_trouble(self) -> None:
         store = self.open(max_file_bytes=LITTLE_BYTES)
         with capturedLogs() as events:
@@ -209,8 +236,15 @@ class Refusing(StoreCase):
         self.assertEqual(len(told), 2)
         self.assertEqual(told[1], f"{self.file}: writes succeed again")
 
+    async def test_what_was_refused_does_not_wait_any_more(self) -> None:
+        self.patch(entries, "MAX_PENDING_BYTES", 3 * LITTLE_BYTES)
+        store = self.open(max_file_bytes=LITTLE_BYTES)
+        for _ in range(3):
+            error = await self.assertFailure(store.set(BUCKET, "a", TOO_MUCH), StoreError)
+            self.assertEqual(error.code, Code.STORE_FULL)
+
     async def test_what_waits_for_the_disk_is_bounded(self) -> None:
-        self.patch(__import__("iii.storage.entries").storage.entries, "MAX_PENDING_BYTES", 100)
+        self.patch(entries, "MAX_PENDING_BYTES", 100)
         store = self.open()
         first = store.set(BUCKET, "a", raw('"' + "x" * 80 + '"'))
         error = await self.assertFailure(
@@ -219,12 +253,6 @@ class Refusing(StoreCase):
         self.assertEqual(error.code, Code.OVERLOADED)
         await first
         await store.set(BUCKET, "b", raw('"' + "y" * 80 + '"'))
-
-    def turn(self) -> Deferred[None]:
-        """The end of this turn of the reactor."""
-        over: Deferred[None] = Deferred()
-        self.engine.clock.call_later(0, over.callback, None)
-        return over
 
 
 class Opening(StoreCase):

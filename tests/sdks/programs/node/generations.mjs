@@ -48,6 +48,10 @@ export async function open(address, workerName) {
       ? (id, data) => client.triggerVoid(id, data)
       : (function_id, payload) =>
           client.trigger({ function_id, payload, action: core.TriggerAction.Void() }),
+    enqueue:
+      core.TriggerAction &&
+      ((queue, function_id, payload) =>
+        client.trigger({ function_id, payload, action: core.TriggerAction.Enqueue({ queue }) })),
     function: (id, handler) => client.registerFunction(minor < 11 ? { id } : id, handler),
     trigger: (type, function_id, config) => client.registerTrigger({ type, function_id, config }),
     triggerType: (id, handler) =>

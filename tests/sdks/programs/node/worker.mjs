@@ -8,6 +8,7 @@
 // What differs between generations lives in `generations.mjs`.
 
 import { open } from './generations.mjs'
+import { registerJobs } from './jobs.mjs'
 import { registerStored } from './stored.mjs'
 
 const PAUSE_MS = 150 // between two chunks of a streamed answer: to be seen from outside
@@ -132,6 +133,7 @@ sdk.triggerType(`${prefix}-events`, {
   },
 })
 registerStored(sdk, prefix)
+registerJobs(sdk, prefix)
 sdk.onFunctions((functions) => {
   seen = functions.map((row) => row.function_id)
 })

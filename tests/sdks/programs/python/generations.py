@@ -58,6 +58,10 @@ class Sdk:
         return hasattr(iii, "ChannelReader") or find(CREATE_CHANNEL) is not None
 
     @property
+    def has_named_queues(self) -> bool:
+        return hasattr(iii, "TriggerAction")
+
+    @property
     def has_functions_available(self) -> bool:
         return hasattr(self.client, "on_functions_available")
 
@@ -193,6 +197,12 @@ class Threaded(Sdk):
     async def send(self, function_id: str, data: Any) -> None:
         await self.client.trigger_async(
             {"function_id": function_id, "payload": data, "action": iii.TriggerAction.Void()}
+        )
+
+    async def enqueue(self, queue: str, function_id: str, data: Any) -> Any:
+        action = iii.TriggerAction.Enqueue(queue=queue)
+        return await self.client.trigger_async(
+            {"function_id": function_id, "payload": data, "action": action}
         )
 
     async def channel(self) -> Any:

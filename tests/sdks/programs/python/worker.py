@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from generations import Sdk, open_sdk
+from jobs import Jobs
 from stored import Stored
 
 PAUSE_S = 0.15
@@ -60,6 +61,7 @@ class Worker:
         if self.sdk.has_functions_available:
             self.sdk.on_functions_available(self.functions_available)
         Stored(self.sdk, self.prefix).register()
+        Jobs(self.sdk, self.prefix).register()
         self.route("POST", "add", "add")
         self.route("GET", "items/:id", "item")
         self.route("POST", "items/:id", "create")

@@ -12,6 +12,7 @@ mod sdk;
 #[cfg(feature = "modern")]
 #[path = "modern.rs"]
 mod sdk;
+mod jobs;
 #[cfg(feature = "late")]
 mod own;
 mod stored;
@@ -33,7 +34,7 @@ impl Removable {
         Self(Box::new(unregister))
     }
 
-    fn unregister(self) {
+    pub fn unregister(self) {
         (self.0)()
     }
 }
@@ -47,6 +48,9 @@ pub struct State {
     pub unbound: Mutex<Vec<String>>,
     /// What came to the triggers of `stored.rs` and to the stream of `own.rs`.
     pub seen_events: Mutex<HashMap<String, Vec<Value>>>,
+    /// What came to the triggers of `jobs.rs`, and these triggers.
+    pub heard: Mutex<HashMap<String, Vec<Value>>>,
+    pub listening: Mutex<HashMap<String, Removable>>,
     removable: Mutex<HashMap<String, Removable>>,
     stopping: Notify,
 }
@@ -180,6 +184,7 @@ fn register(program: &Program) {
     #[cfg(feature = "channels")]
     streaming::register(program);
     stored::register(program);
+    jobs::register(program);
     program.sdk.trigger_type(format!("{}-events", program.prefix), program.state.clone());
     program.sdk.on_functions(program.state.clone());
     program.route("POST", "add", "add");

@@ -130,6 +130,15 @@ impl Sdk {
         self.request(function_id, data, Some(TriggerAction::Void)).await.expect("send");
     }
 
+    pub async fn enqueue(
+        &self,
+        queue: String,
+        function_id: &str,
+        data: Value,
+    ) -> Result<Value, String> {
+        self.request(function_id, data, Some(TriggerAction::Enqueue { queue })).await
+    }
+
     pub async fn update(
         &self,
         function_id: &str,

@@ -1,0 +1,57 @@
+"""Fill a named queue through the engine's own journal, without an engine.
+
+Run like ``fill``: by its path, with ``PYTHONPATH`` set to the tree whose engine will open
+the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
+
+from iii.engine.core import Engine
+from iii.engine.ids import uuid4_text
+from iii.engine.module import ModuleApi
+from iii.modules.queue.journal import SCHEMA, Journal
+from iii.modules.queue.message import Details, Message
+from iii.modules.queue.names import named
+from iii.storage.database import Database
+
+MESSAGES_PER_TURN = 10_000
+
+
+async def fill(directory: Path, count: int, queue: str, function_id: str, data: str) -> None:
+    """Enqueue ``count`` messages and close the file.
+
+    :param data: made of the last two digits of a message's number, and of the number
+    """
+    directory.mkdir(parents=True)
+    engine = ModuleApi(Engine(reactor), "benchmark")
+    journal = Journal(engine, Database(engine, directory / "queue.sqlite", "queue", SCHEMA))
+    lane, details = journal.lane(named(queue).text), Details()
+    created_ms = engine.clock.wall_ms()
+    for first in range(0, count, MESSAGES_PER_TURN):
+        numbers = range(first, min(count, first + MESSAGES_PER_TURN))
+        await journal.add(
+            Message(
+                journal.next_seq(),
+                uuid4_text(),
+                lane,
+                (data % (number % 100, number)).encode(),
+                details,
+                created_ms=created_ms,
+                function_id=function_id,
+            )
+            for number in numbers
+        )
+    await journal.close()
+
+
+if __name__ == "__main__":
+    directory, count, queue, function_id, data = sys.argv[1:]
+    filling = fill(Path(directory), int(count), queue, function_id, data)
+    react(lambda _: Deferred.fromCoroutine(filling))

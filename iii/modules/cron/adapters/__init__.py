@@ -1,0 +1,1 @@
+"""Where ticks are claimed and last runs remembered."""

@@ -1,0 +1,63 @@
+"""What cron asks of its back end: who runs a tick, and which tick ran last.
+
+``key`` names a job across restarts and engines: function, expression, time zone and the
+number among alike triggers.  Trigger ids don't, SDKs make new ones every time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from iii.engine.module import ModuleApi
+from iii.modules.cron.schedule import Schedule
+
+
+class Claim(NamedTuple):
+    """One engine's wish to run one tick.
+
+    :ivar trigger_id: for locks that other engines know by this name
+    :ivar tick: in seconds since 1970
+    :ivar schedule: to learn how long the tick matters
+    """
+
+    key: str
+    trigger_id: str
+    tick: int
+    schedule: Schedule
+
+
+class Claims(Protocol):
+    """The back end of one module."""
+
+    def start(self, engine: ModuleApi, stores: dict[str, str]) -> None:
+        """The module starts.
+
+        :param stores: what is kept where, to be added to
+        :raises StartError: it can't be used
+        """
+        ...
+
+    def take(self, claim: Claim) -> bool | Deferred[bool]:
+        """Whether this engine runs the tick.  A failure means no."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """The run of a taken claim has ended."""
+        ...
+
+    def recall(self, key: str) -> Deferred[int | None]:
+        """The last tick that was remembered.
+
+        :raises IIIError: it can't be kept, now or (through the Deferred) later
+        """
+        ...
+
+    def remember(self, key: str, tick: int) -> Deferred[None]:
+        """Keep the last tick."""
+        ...
+
+    def stop(self) -> Deferred[None] | None:
+        """Finish what is under way."""
+        ...

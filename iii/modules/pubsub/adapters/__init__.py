@@ -1,0 +1,1 @@
+"""How messages get from publishers to subscribers."""

@@ -1,0 +1,37 @@
+"""What ``publish`` takes, what a ``subscribe`` trigger says, what listings show."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import Raw, Struct
+
+from iii.engine.inputs import Input
+
+
+class PublishInput(Input):
+    """``publish``.  ``data`` passes through unread."""
+
+    called: ClassVar[str] = "PublishInput"
+
+    topic: str
+    data: Raw
+
+
+class SubscribeTrigger(Struct):
+    """The ``config`` of a ``subscribe`` trigger."""
+
+    topic: str
+    condition_function_id: str | None = None
+
+
+class TopicRow(Struct):
+    """A topic that somebody subscribes to.
+
+    :ivar broker_type: the adapter
+    :ivar subscriber_count: how many triggers; those that replicas share count each
+    """
+
+    name: str
+    broker_type: str
+    subscriber_count: int

@@ -1,0 +1,1 @@
+"""The pub/sub module (03 §2)."""
