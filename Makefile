@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 JOBS ?= 2
 TESTS ?= tests
 # Long forms that have files of their own.
-SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills
+SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills
 
 # The stamps lie in the environment, so they go with it.
 DEV := $(VENV)/.installed-dev

@@ -42,6 +42,9 @@ modules:
 
 def queue_config(durability: str) -> str:
     """An engine with the queues of the suites."""
+    store = (
+        f"{{store_method: file_based, file_path: ./{QUEUE_DIRECTORY}, durability: {durability}}}"
+    )
     return f"""\
 port: 0
 modules:
@@ -53,5 +56,5 @@ modules:
         {PARKED_QUEUE}: {{concurrency: 0}}
       adapter:
         class: modules::queue::BuiltinQueueAdapter
-        config: {{store_method: file_based, file_path: ./{QUEUE_DIRECTORY}, durability: {durability}}}
+        config: {store}
 """

@@ -16,7 +16,8 @@ from twisted.internet.task import react
 from iii.engine.core import Engine
 from iii.engine.ids import uuid4_text
 from iii.engine.module import ModuleApi
-from iii.modules.queue.journal import SCHEMA, Journal
+from iii.modules.queue.builtin import NAME, SCHEMA
+from iii.modules.queue.journal import Journal
 from iii.modules.queue.message import Details, Message
 from iii.modules.queue.names import named
 from iii.storage.database import Database
@@ -24,19 +25,18 @@ from iii.storage.database import Database
 MESSAGES_PER_TURN = 10_000
 
 
-async def fill(directory: Path, count: int, queue: str, function_id: str, data: str) -> None:
+async def fill(path: Path, count: int, queue: str, function_id: str, data: str) -> None:
     """Enqueue ``count`` messages and close the file.
 
     :param data: made of the last two digits of a message's number, and of the number
     """
-    directory.mkdir(parents=True)
     engine = ModuleApi(Engine(reactor), "benchmark")
-    journal = Journal(engine, Database(engine, directory / "queue.sqlite", "queue", SCHEMA))
+    journal = Journal(engine, Database(engine, path, NAME, SCHEMA))
     lane, details = journal.lane(named(queue).text), Details()
     created_ms = engine.clock.wall_ms()
     for first in range(0, count, MESSAGES_PER_TURN):
         numbers = range(first, min(count, first + MESSAGES_PER_TURN))
-        await journal.add(
+        messages = [
             Message(
                 journal.next_seq(),
                 uuid4_text(),
@@ -47,11 +47,14 @@ async def fill(directory: Path, count: int, queue: str, function_id: str, data: 
                 function_id=function_id,
             )
             for number in numbers
-        )
+        ]
+        await journal.add(messages)
     await journal.close()
 
 
 if __name__ == "__main__":
     directory, count, queue, function_id, data = sys.argv[1:]
-    filling = fill(Path(directory), int(count), queue, function_id, data)
+    path = Path(directory) / f"{NAME}.sqlite"
+    path.parent.mkdir()
+    filling = fill(path, int(count), queue, function_id, data)
     react(lambda _: Deferred.fromCoroutine(filling))

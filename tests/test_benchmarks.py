@@ -12,15 +12,9 @@ from unittest import TestCase, mock
 from click.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import report, stores
-from benchmarks.processes import (
-    BASELINE,
-    ENGINE,
-    HTTP_CONFIG,
-    STORES_CONFIG,
-    BenchmarkError,
-    Program,
-)
+from benchmarks import cron, queues, report, stores
+from benchmarks.configs import CRON_CONFIG, HTTP_CONFIG, STORES_CONFIG, queue_config
+from benchmarks.processes import BASELINE, ENGINE, BenchmarkError, Program
 from benchmarks.revision import checked_out
 from benchmarks.stats import Figure, Rounds, Target, compare, percentile, ratios
 from benchmarks.suite import Measure, Plan, Side, Situation, alternate
@@ -99,7 +93,7 @@ class Registry(TestCase):
         self.assertEqual(
             " ".join(SUITES),
             "http_single_route http_many_routes http_concurrency rpc connections idle "
-            "state stream fanout large_store",
+            "state stream fanout large_store queue backlog cron",
         )
 
     def test_the_ratio_targets_are_those_of_the_issue(self) -> None:
@@ -107,7 +101,7 @@ class Registry(TestCase):
             (suite.name, measure.name): (measure.target.sense, measure.target.bound)
             for suite in SUITES.values()
             for measure in suite.measures
-            if measure.target.of == "ratio"
+            if measure.target and measure.target.of == "ratio"
         }
         self.assertEqual(
             targets,
@@ -136,6 +130,15 @@ class Registry(TestCase):
                 ("stream", "the same, 1 subscriber receives all"): ("at least", 0.15),
                 ("large_store", "state::get, random keys, 64 in flight"): ("at least", 0.6),
                 ("large_store", "state::set, random keys, 64 in flight"): ("at least", 0.5),
+                (
+                    "queue",
+                    "enqueue acknowledged, 64 in flight; "
+                    "against the smaller of 0.2 calls and 20 fdatasync",
+                ): ("at least", 1.0),
+                ("queue", "topic, enqueue to handled"): ("at least", 0.1),
+                ("queue", "named queue, concurrency 50, enqueue to handled"): ("at least", 0.1),
+                ("queue", "FIFO queue, 100 groups, enqueue to handled"): ("at least", 0.08),
+                ("backlog", "named queue, concurrency 50, handled"): ("at least", 0.8),
             },
         )
 
@@ -144,17 +147,79 @@ class Registry(TestCase):
         self.assertEqual(measure.target, Target(100_000, "at least", "value"))
         self.assertEqual((measure.unit, stores.SUBSCRIBERS), ("frames/s", 1000))
 
-    def test_state_and_streams_are_compared_with_calls_on_an_engine_configured_alike(self) -> None:
-        for name in ("state", "stream"):
+    def test_stores_and_queues_are_compared_with_calls_on_an_engine_configured_alike(self) -> None:
+        for name in ("state", "stream", "queue"):
             function, calls = SUITES[name].situations(PLAN)
             self.assertEqual((function.program, function.config), (calls.program, calls.config))
             for measure in SUITES[name].measures:
-                self.assertIs(measure.reference, stores.plain_calls, measure.name)
+                if not measure.demands:
+                    self.assertIs(measure.reference, stores.plain_calls, measure.name)
 
     def test_a_large_store_has_a_million_keys_or_what_a_smoke_run_has_of_them(self) -> None:
         for scale, keys in ((1.0, 1_000_000), (0.05, 50_000), (0.0001, 1_000)):
             large, small = SUITES["large_store"].situations(Plan(1, 1, scale))
             self.assertEqual((large.keys, small.keys), (keys, 1_000))
+
+    def test_enqueues_must_reach_what_calls_or_the_disk_allow(self) -> None:
+        """A fifth of the calls; twenty for each write when the disk is slow."""
+        side = mock.Mock()
+        for syncs, demanded in ((2_000, 18_000), (100, 2_000)):
+            with (
+                mock.patch.object(queues, "plain_calls", return_value=90_000),
+                mock.patch.object(queues, "fdatasyncs_per_s", return_value=syncs),
+            ):
+                self.assertEqual(queues.demanded_enqueues(side, 1), demanded)
+
+    def test_idle_latency_may_wait_for_two_writes_more_when_the_disk_is_waited_for(self) -> None:
+        side = mock.MagicMock()
+        side.__enter__.return_value = side
+        side.queue.return_value = {"p50_ms": 1.0, "p99_ms": 9.0}
+        with (
+            mock.patch.object(queues, "fdatasyncs_per_s", return_value=500),
+            mock.patch.object(queues, "Side", return_value=side),
+        ):
+            figures = SUITES["queue"].once([side, side], Plan(2, 1))
+        bounds = {figure.name: figure.target.bound for figure in figures if figure.target}
+        name = "idle latency, enqueue to handler, durability"
+        self.assertEqual(bounds, {f"{name} os: p50": 5.0, f"{name} fsync: p50": 9.0})
+        self.assertEqual([figure.value for figure in figures], [1, 9, 1, 9, 2])
+
+    def test_a_backlog_has_a_million_messages_and_is_bounded_in_start_and_memory(self) -> None:
+        for scale, count in ((1.0, 1_000_000), (0.05, queues.LEAST_MESSAGES)):
+            large, small = SUITES["backlog"].situations(Plan(1, 1, scale))
+            self.assertEqual((large.messages, small.messages), (count, 0))
+        side, empty = mock.MagicMock(), mock.MagicMock()
+        side.situation.messages = 5
+        side.server.restart.side_effect = [1.0, 3.0, 2.0]
+        side.server.resident_bytes.side_effect = [200e6, 210e6]
+        empty.__enter__.return_value.server.resident_bytes.side_effect = [90e6, 95e6]
+        for one in (side, empty.__enter__.return_value):
+            one.queue.return_value = {"messages_per_s": 1.0}
+        with (
+            mock.patch.object(queues, "Side", return_value=empty),
+            mock.patch.object(queues, "sleep"),
+        ):
+            start, resident, busy = SUITES["backlog"].once([side], PLAN)
+        self.assertEqual((start.value, start.target), (2.0, Target(2, "at most", "value")))
+        for memory, megabytes in ((resident, 110), (busy, 115)):
+            self.assertEqual(memory.target, Target(150, "at most", "value"))
+            self.assertEqual((memory.value, memory.unit), (megabytes, "MB"))
+
+    def test_cron_is_bounded_in_registration_lateness_and_idle_time(self) -> None:
+        side, keeper = mock.Mock(), mock.MagicMock()
+        ask = keeper.__enter__.return_value.ask
+        ask.return_value = {"registered_s": 1.5, "p50_ms": 5.0, "p99_ms": 60.0, "p100_ms": 70.0}
+        with (
+            mock.patch.object(cron, "timekeeper", return_value=keeper),
+            mock.patch.object(cron, "cpu_shares", return_value=[0.02]),
+            mock.patch.object(cron, "sleep"),
+        ):
+            figures = SUITES["cron"].once([side], PLAN)
+        self.assertEqual(ask.call_args_list, [mock.call({"triggers": 10_000, "firing": 1_000})] * 3)
+        self.assertEqual(
+            [(f.value, f.target.bound, f.met) for f in figures if f.target],
+            [(1.5, 2.0, True), (60.0, 50.0, False), (2.0, 1.0, False)],
+        )
 
     def test_engine_and_baseline_are_compared_where_a_factor_is_asked_for(self) -> None:
         for name in ("http_single_route", "http_concurrency", "rpc"):
@@ -189,6 +254,17 @@ class Alternation(TestCase):
         for against, ratio in ((None, 2.0), (Program("other"), 1.0)):
             plan = Plan(rounds=1, seconds=1, against=against)
             self.assertEqual(alternate(measure, self.sides(plan), plan).ratio, ratio)
+
+    def test_a_reference_that_is_a_demand_has_no_processor_time(self) -> None:
+        plan = Plan(rounds=1, seconds=1)
+        for demands in (False, True):
+            sides = self.sides(plan)
+            for side in sides:
+                side.server.cpu_seconds.side_effect = [0.0, 1.0]
+            measure = Measure("m", "x/s", None, lambda *_: 6.0, lambda *_: 3.0, demands)
+            taken = alternate(measure, sides, plan)
+            assert taken.reference is not None
+            self.assertEqual((taken.ratio, taken.ratio_per_cpu is None), (2.0, demands))
 
     def test_after_a_warm_up_of_each_the_rounds_go_a_b_a_b(self) -> None:
         taken: list[tuple[str, int]] = []
@@ -276,7 +352,7 @@ class Programs(TestCase):
     def test_the_configurations_have_no_key_that_the_engine_does_not_know(self) -> None:
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
-        for text in (HTTP_CONFIG, STORES_CONFIG):
+        for text in (HTTP_CONFIG, STORES_CONFIG, CRON_CONFIG, queue_config("fsync")):
             path = directory / "config.yaml"
             path.write_text(text)
             self.assertEqual(config.examine(path, environ={}, strict=True).problems, [])

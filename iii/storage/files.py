@@ -11,6 +11,7 @@ with the process, however that ends.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -101,7 +102,7 @@ class StoreFile:
     def _make_directory(self) -> None:
         directory = self.path.parent
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            _make_and_sync(directory)
         except OSError as error:
             raise StartError(
                 Code.STORE_ERROR,
@@ -152,6 +153,7 @@ class StoreFile:
             # What a crash left in the log goes into the file, so that the file can be judged.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if not fresh:
+                self._check_header(folded=True)
                 self._check_content(connection)
             self._migrate(connection)
         except sqlite3.DatabaseError as error:
@@ -161,12 +163,19 @@ class StoreFile:
         finally:
             connection.close()
 
-    def _check_header(self) -> None:
-        """What SQLite would take for an empty file or silently begin anew."""
+    def _check_header(self, *, folded: bool = False) -> None:
+        """What SQLite would take for an empty file or silently begin anew.
+
+        :param folded: the log was moved into the file
+        """
         size = self.path.stat().st_size if self.path.exists() else 0
         if size == 0:
             if self.wal.exists() and self.wal.stat().st_size:
                 raise Corrupt("it is empty, but its write-ahead log is not")
+            return
+        if not folded and self.wal.exists() and self.wal.stat().st_size:
+            # Perhaps the power went while the header was taken from the log into the file:
+            # SQLite repairs it from the log first.
             return
         with self.path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
@@ -236,6 +245,22 @@ class StoreFile:
                 if not any(Path(f"{name}{suffix}").exists() for suffix in _BESIDE)
             )
         )
+
+
+def _make_and_sync(directory: Path) -> None:
+    """Make a directory and what is missing above it, safe from a power cut."""
+    if directory.is_dir():
+        return
+    if directory.exists():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+    parent = directory.parent
+    _make_and_sync(parent)
+    directory.mkdir(exist_ok=True)
+    descriptor = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _schemas(name: str) -> Path:

@@ -41,8 +41,22 @@ MAX_MERGE_KEYS = 1024
 MAX_MERGE_DEPTH = 16
 DOC_URL = "https://iii.dev/docs/workers/iii-state#error-codes"
 
-Node = Raw | dict[str, Any]
-"""JSON as it came, or an object taken apart: member → ``Node``."""
+
+class _Grown:
+    """An array or a string that was appended to: joined once, however often it grows.
+
+    :ivar parts: its text without what closes it
+    """
+
+    __slots__ = ("kind", "parts")
+
+    def __init__(self, kind: str, text: bytes) -> None:
+        self.kind = kind
+        self.parts = [text]
+
+
+Node = Raw | dict[str, Any] | _Grown
+"""JSON as it came, an object taken apart (member → ``Node``), or what is growing."""
 
 _FORBIDDEN = frozenset({"__proto__", "constructor", "prototype"})
 #: UTF-8 has up to four bytes a character.
@@ -50,7 +64,13 @@ _SURELY_SHORT = MAX_SEGMENT_BYTES // 4
 
 _object = msgspec.json.Decoder(dict[str, Raw])
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_encode = msgspec.json.Encoder().encode
+
+
+def _whole(grown: _Grown) -> Raw:
+    return Raw(b"".join((*grown.parts, b"]" if grown.kind == "array" else b'"')))
+
+
+_encode = msgspec.json.Encoder(enc_hook=_whole).encode
 
 _KINDS = {
     b"{": "object",
@@ -110,7 +130,7 @@ def apply(old: Raw | None, ops: Ops) -> Outcome:
             virgin = False
         except _Refused as refused:
             errors.append(OpError(index, f"{op.name}.{refused.reason}", refused.message))
-    return Outcome(Raw(_encode(node)) if isinstance(node, dict) else node, errors)
+    return Outcome(node if isinstance(node, Raw) else Raw(_encode(node)), errors)
 
 
 # The operations: (operation, value, virgin) → new value --------------------------------
@@ -255,6 +275,8 @@ def _members(node: Node) -> dict[str, Any] | None:
     """An object taken apart; None when it isn't one."""
     if isinstance(node, dict):
         return node
+    if isinstance(node, _Grown):
+        return None
     try:
         return _object.decode(node)
     except msgspec.ValidationError:
@@ -269,6 +291,8 @@ def _members(node: Node) -> dict[str, Any] | None:
 def _kind(node: Node) -> str:
     if isinstance(node, dict):
         return "object"
+    if isinstance(node, _Grown):
+        return node.kind
     first = bytes(memoryview(node)[:1])
     if first in _WHITE:  # only around a whole value
         first = _text(node)[:1]
@@ -301,24 +325,26 @@ def _sum(current: Any, by: int | float, path: str) -> Raw:
         raise _Refused("not_number", message) from None
 
 
-def _grown(current: Node, value: Raw, path: str) -> Raw:
+def _grown(current: Node, value: Raw, path: str) -> Node:
     """``current`` with ``value`` at its end."""
     kind = _kind(current)
     if kind == "null":
         return value if _kind(value) == "string" else _listed(value)
     if kind == "array":
-        array = _text(current)
-        if _EMPTY_ARRAY.fullmatch(array):
+        if isinstance(current, Raw) and _EMPTY_ARRAY.fullmatch(_text(current)):
             return _listed(value)
-        return Raw(b"%b,%b]" % (array[:-1], bytes(value)))
-    if kind != "string":
+        added = b",%b" % bytes(value)
+    elif kind != "string":
         text = f"target is {kind}, expected array, string, null, or missing field"
         raise _Refused("type_mismatch", f"Cannot append at path '{path}': {text}.")
-    added = _kind(value)
-    if added != "string":
-        text = f"Expected string append value at path '{path}', got {added}."
+    elif (other := _kind(value)) != "string":
+        text = f"Expected string append value at path '{path}', got {other}."
         raise _Refused("type_mismatch", text)
-    return Raw(_text(current)[:-1] + _text(value)[1:])
+    else:
+        added = _text(value)[1:-1]
+    grown = current if isinstance(current, _Grown) else _Grown(kind, _text(current)[:-1])
+    grown.parts.append(added)
+    return grown
 
 
 def _listed(value: Raw) -> Raw:

@@ -245,10 +245,10 @@ class Session:
             "traceparent": message.traceparent,
             "baggage": message.baggage,
         }
+        if message.namespace not in (None, DEFAULT_NAMESPACE):
+            queued["namespace"] = message.namespace
         extra = {key: value for key, value in action.items() if key not in ("type", "queue")}
-        answer = self._engine.invoke(
-            "engine::queue::enqueue", {**extra, **queued}, namespace=message.namespace
-        )
+        answer = self._engine.invoke("engine::queue::enqueue", {**extra, **queued})
         answer.addCallbacks(
             self._enqueued,
             self._not_enqueued,

@@ -6,6 +6,7 @@ It keeps reading after the engine has died: an answer that the kernel still has 
 from __future__ import annotations
 
 import socket
+import struct
 from typing import Any
 
 import msgspec
@@ -73,38 +74,48 @@ class Link:
         """For ``select``."""
         return self._socket.fileno()
 
+    def cut(self) -> None:
+        """End the connection as a crash would: what was not read is thrown away."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
     def close(self) -> None:
         """End the connection."""
         self._socket.close()
         self.open, self.ended = False, True
 
-    def send(self, function_id: str, data: dict[str, Any]) -> str:
-        """Call a function; the invocation's id."""
+    def send(self, function_id: str, data: dict[str, Any], **more: Any) -> str:
+        """Call a function; the invocation's id.
+
+        :param more: fields of the message, such as ``action``
+        """
         self._calls += 1
         invocation_id = f"00000000-0000-4000-8000-{self._calls:012x}"
-        message = {
-            "type": "invokefunction",
-            "invocation_id": invocation_id,
-            "function_id": function_id,
-            "data": data,
-        }
-        self._write(frame(TEXT, msgspec.json.encode(message)))
+        message = {"invocation_id": invocation_id, "function_id": function_id, "data": data}
+        self.tell("invokefunction", **message, **more)
         return invocation_id
+
+    def tell(self, type: str, **fields: Any) -> None:
+        """Send any message."""
+        self._write(frame(TEXT, msgspec.json.encode({"type": type, **fields})))
 
     def receive(self) -> list[Answer]:
         """Read once; the answers that are complete now."""
+        messages = [msgspec.json.decode(text, type=Answer) for text in self.texts()]
+        return [message for message in messages if message.type == "invocationresult"]
+
+    def texts(self) -> list[bytes]:
+        """Read once; the messages that are complete now."""
         self._read()
-        answers = []
+        texts = []
         while (part := self._next_frame()) is not None:
             opcode, payload = part
             if opcode == CLOSE and self.open:
                 self._write(frame(CLOSE, payload))
                 self.open = False
             elif opcode == TEXT:
-                answer = msgspec.json.decode(payload, type=Answer)
-                if answer.type == "invocationresult":
-                    answers.append(answer)
-        return answers
+                texts.append(payload)
+        return texts
 
     def call(self, function_id: str, data: dict[str, Any]) -> Any:
         """Call a function and wait; ``MISSING`` when it has no result.

@@ -12,6 +12,7 @@ import gc
 import os
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +59,12 @@ class Acknowledged:
     """They were answered."""
 
     turn: int
+    at_s: float
 
 
 @dataclass(frozen=True)
 class Time:
-    """It is so late on the store's clock."""
+    """It is so late on the store's clock, and what was due has been done."""
 
     now_s: float
 
@@ -86,7 +88,7 @@ class Owed:
             self.asked = what.turn
         elif isinstance(what, Acknowledged):
             self.acknowledged = what.turn
-            self._when.append((self.now_s, what.turn))
+            self._when.append((what.at_s, what.turn))
         elif isinstance(what, Time):
             self.now_s = what.now_s
 
@@ -163,33 +165,42 @@ class PowerCase(TestCase):
             self.recorder.mark(Opened())
             waiting: list[Deferred[None]] = []
             for _ in range(TURNS // RESTARTS):
-                waiting.append(self._turn())
+                waiting.append(self.turn())
                 if self.chance.random() < 0.4:
                     await waiting[-1]
                 else:
-                    await self._pass()
+                    await self.go_round()
                 if self.chance.random() < 0.3:
-                    await self._advance(file)
+                    await self.advance(file, TICK_S)
             for answered in waiting:
                 await answered
             await self.close()
 
-    def _turn(self) -> Deferred[None]:
+    def turn(self) -> Deferred[None]:
         """One batch; fires when it was answered."""
         turn = len(self.turns)
         content = dict(self.turns[-1])
         self.recorder.mark(Asked(turn))
         answered = self.write(content)
         self.turns.append(content)
-        return answered.addCallback(lambda _: self.recorder.mark(Acknowledged(turn)))
+        return answered.addCallback(
+            lambda _: self.recorder.mark(Acknowledged(turn, self.ticks.seconds()))
+        )
 
-    async def _advance(self, file: Database) -> None:
+    async def _kept(self, file: Database) -> None:
+        """Wait until the keeper has done what it was told."""
+        done: Deferred[None] = Deferred()
+        call = reactor.callFromThread  # type: ignore[attr-defined]
+        file._keeper.submit(call, done.callback, None)
+        await done
+
+    async def advance(self, file: Database, seconds: float) -> None:
         """Move the store's time; what is due then is done before it counts."""
-        self.ticks.advance(TICK_S)
-        await file.read_at_length(lambda connection: None)
+        self.ticks.advance(seconds)
+        await self._kept(file)
         self.recorder.mark(Time(self.ticks.seconds()))
 
-    async def _pass(self) -> None:
+    async def go_round(self) -> None:
         """Let the reactor go round."""
         passed: Deferred[None] = Deferred()
         reactor.callLater(0, passed.callback, None)  # type: ignore[attr-defined]
@@ -206,23 +217,12 @@ class PowerCase(TestCase):
         kinds = {problem.partition(":")[0] for problem in self.problems(100, fsync=True)}
         self.assertEqual(kinds, {"LOST"})
 
-    def problems(self, count: int, *, fsync: bool) -> list[str]:
-        """What is wrong after each of ``count`` cuts; a loss says so first."""
-        self.recorder.recording = False
-        found: list[str] = []
-        for position, cut in self._each_cut(count):
-            owed, disk = cut
-            directory = self.cuts / str(position)
-            directory.mkdir(parents=True, exist_ok=True)
-            left = disk.cut(self.chance, directory)
-            verdict = self._verdict(directory / "store.sqlite", owed, fsync=fsync)
-            if verdict is not None:
-                found.append(f"{verdict} (cut at {position}: {left}; seed {self.seed})")
-            for file in directory.iterdir():
-                file.unlink()
-        return found
+    def problems(self, count: int, *, fsync: bool, last: bool = False) -> list[str]:
+        """What is wrong after each of ``count`` cuts; a loss says so first.
 
-    def _each_cut(self, count: int) -> Any:
+        :param last: all cuts are where the notes end
+        """
+        self.recorder.recording = False
         notes = self.recorder.notes
         answers = [
             number + 1
@@ -230,18 +230,35 @@ class PowerCase(TestCase):
             if isinstance(note, Mark) and isinstance(note.what, Acknowledged)
         ]
         # Anywhere, and right behind an answer, where most is owed.
-        wanted = sorted(
+        places = sorted(
             self.chance.choice(answers) if number % 2 else self.chance.randint(1, len(notes))
             for number in range(count)
         )
+        found: list[str] = []
+        for position, cut in self._cuts([len(notes)] * count if last else places):
+            owed, disk = cut
+            directory = self.cuts / str(position)
+            directory.mkdir(parents=True, exist_ok=True)
+            left, told = disk.cut(self.chance)
+            for name, content in left.items():
+                (directory / name).write_bytes(content)
+            verdict = self._verdict(directory / "store.sqlite", owed, fsync=fsync)
+            if verdict is not None:
+                found.append(f"{verdict} (cut at {position}: {told}; seed {self.seed})")
+            for file in directory.iterdir():
+                file.unlink()
+        return found
+
+    def _cuts(self, places: list[int]) -> Iterator[tuple[int, tuple[Owed, Disk]]]:
+        """What is owed and what there is, at each place of the notes."""
         owed, disk = Owed(), Disk()
-        for number, note in enumerate(notes):
+        for number, note in enumerate(self.recorder.notes):
             if isinstance(note, Mark):
                 owed.follow(note)
             else:
                 disk.follow(number, note)
-            while wanted and wanted[0] == number + 1:
-                wanted.pop(0)
+            while places and places[0] == number + 1:
+                places.pop(0)
                 yield number + 1, (owed, disk)
 
     def _verdict(self, path: Path, owed: Owed, *, fsync: bool) -> str | None:

@@ -8,7 +8,6 @@ files made and removed since the last sync of the directory, the first few count
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 from tests.durability.power_vfs import (
@@ -65,8 +64,9 @@ class Disk:
             while self._open_names and self._open_names[0][0] < note.begin:
                 _rename(self._names, self._open_names.pop(0)[1])
 
-    def cut(self, chance: Random, directory: Path) -> str:
-        """Write what one cut of the power leaves; how much of what was open, in words."""
+    def cut(self, chance: Random) -> tuple[dict[str, bytes], str]:
+        """The files that one cut of the power leaves; how much of what was open, in words."""
+        left = {}
         names = dict(self._names)
         lasting = chance.randint(0, len(self._open_names))
         for _, note in self._open_names[:lasting]:
@@ -77,9 +77,9 @@ class Disk:
             how = chance.choice([*_WAYS])
             data = bytearray(file.kept)
             _WAYS[how](data, [change for _, change in file.open], chance)
-            (directory / name).write_bytes(data)
+            left[name] = bytes(data)
             told.append(f"{name}: {how} of {len(file.open)} writes")
-        return ", ".join(told)
+        return left, ", ".join(told)
 
 
 def _rename(names: dict[str, int], note: Created | Deleted) -> None:

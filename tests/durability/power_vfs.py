@@ -154,6 +154,7 @@ class Recorder:
     :param directory: only files directly in it are noted
     :ivar notes: what happened, in order
     :ivar recording: off: nothing is noted, and nothing is synced either
+    :ivar held: while it is there and not set, whoever writes waits
     """
 
     def __init__(self, directory: Path) -> None:

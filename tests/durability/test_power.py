@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from threading import Event
 from typing import Any
 
 from msgspec import Raw
@@ -14,9 +15,9 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from iii.modules.queue.journal import Journal
 from iii.modules.queue.message import Details, Failure, Message, State
-from iii.storage.database import Database
+from iii.storage.database import SYNC_S, Database
 from iii.storage.entries import EntryStore
-from tests.durability.power_case import Content, PowerCase, length
+from tests.durability.power_case import Content, Opened, PowerCase, length
 
 CUTS = 1_000 if os.environ.get("III_SOAK") == "1" else 200
 KEYS = 30
@@ -39,6 +40,23 @@ class Values(PowerCase):
         await self.record(fsync=False)
         self.assert_kept(CUTS, fsync=False)
         self.assert_cuts_hurt()
+
+    async def test_a_write_that_is_slower_than_the_sync_is_synced_the_next_time(self) -> None:
+        """08 §1: a second after its answer, though it was handed over before the sync."""
+        file = self.open(fsync=False)
+        self.use(file)
+        self.recorder.mark(Opened())
+        await self.turn()
+        held = self.recorder.held = Event()
+        slow = self.turn()
+        await self.go_round()
+        await self.advance(file, SYNC_S)
+        held.set()
+        await slow
+        await self.advance(file, SYNC_S)
+        await self.advance(file, SYNC_S)
+        self.assertEqual(self.problems(50, fsync=False, last=True), [])
+        await self.close()
 
     def use(self, file: Database) -> None:
         """PowerCase: begin with a file."""

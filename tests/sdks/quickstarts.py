@@ -111,6 +111,16 @@ async def ends_well(engine: Engine, program: Program, report: Report) -> None:
     await report.hold("it runs to its end without an error", ended)
 
 
+async def ticks(engine: Engine, program: Program, report: Report) -> None:
+    """It runs until it is ended, and prints a line for each second."""
+
+    async def printed() -> None:
+        line = r"\+00:00 [0-9a-f-]{36}\n"
+        await program.says(f"{line}(.*{line})", QUICKSTART_LIMIT_S)
+
+    await report.hold("it prints the runs of its schedule", printed)
+
+
 DOCUMENTED = "npm:0.22.1"
 """The SDK that the Node programs of our pages are run with."""
 
@@ -126,10 +136,18 @@ def documented(page: str) -> str:
     return program
 
 
+PAGES = {
+    "state": ends_well,
+    "streams": ends_well,
+    "queues": ends_well,
+    "pubsub": ends_well,
+    "cron": ticks,
+}
+
 QUICKSTARTS = [
     *(
-        QuickStart(f"docs:{page}", 1, f"docs/{page}.md, npm iii-sdk", ends_well, DOCUMENTED)
-        for page in ("state", "streams")
+        QuickStart(f"docs:{page}", 1, f"docs/{page}.md, npm iii-sdk", run, DOCUMENTED)
+        for page, run in PAGES.items()
     ),
     QuickStart("quickstart:node", 3, "README, npm iii-sdk 0.2.1", add_is_live, "npm:0.2.1"),
     QuickStart("quickstart:python", 3, "README, our client", add_is_live, ""),

@@ -86,21 +86,21 @@ LATE = (CHANNELS, REMOVAL, TRIGGER_LIST, APPEND, DURABLE, NAMED, DEAD)
 LATEST = (*LATE, TOLD, RESULTS, NESTED, OWN_STREAM)
 
 RELEASES = [
-    release("npm:0.2.1", 75, *FIRST, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
-    release("npm:0.9.0", 82, *MIDDLE, TRIGGER_LIST, NAMED, LARGE, OWN_STREAM),
-    release("npm:0.11.6", 85, *LATE, LARGE, OWN_STREAM),
-    release("npm:0.22.1", 89, *LATEST, LARGE),
-    release("pypi:0.2.0", 70, *FIRST, ANNOUNCED, SMALL, DATA, KV),
-    release("pypi:0.4.1", 78, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
-    release("pypi:0.8.3", 78, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
-    release("pypi:0.10.0", 85, *MIDDLE, TRIGGER_LIST, NAMED, DEAD, SMALL, OWN_STREAM),
-    release("pypi:0.11.6", 85, *LATE, SMALL, OWN_STREAM),
-    release("pypi:0.22.1", 89, *LATEST, SMALL),
-    release("pypi:0.25.0", 89, *LATEST, LARGE),
-    release("crates:0.2.1", 71, *FIRST, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
-    release("crates:0.8.3", 75, *MIDDLE, CONDITION_PATH, TRIGGER_LIST, LARGE, KV),
-    release("crates:0.11.6", 81, *LATE, LARGE, soak=True),
-    release("crates:0.22.1", 89, *LATEST, LARGE),
+    release("npm:0.2.1", 76, *FIRST, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
+    release("npm:0.9.0", 83, *MIDDLE, TRIGGER_LIST, NAMED, LARGE, OWN_STREAM),
+    release("npm:0.11.6", 86, *LATE, LARGE, OWN_STREAM),
+    release("npm:0.22.1", 90, *LATEST, LARGE),
+    release("pypi:0.2.0", 71, *FIRST, ANNOUNCED, SMALL, DATA, KV),
+    release("pypi:0.4.1", 79, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.8.3", 79, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.10.0", 86, *MIDDLE, TRIGGER_LIST, NAMED, DEAD, SMALL, OWN_STREAM),
+    release("pypi:0.11.6", 86, *LATE, SMALL, OWN_STREAM),
+    release("pypi:0.22.1", 90, *LATEST, SMALL),
+    release("pypi:0.25.0", 90, *LATEST, LARGE),
+    release("crates:0.2.1", 72, *FIRST, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
+    release("crates:0.8.3", 76, *MIDDLE, CONDITION_PATH, TRIGGER_LIST, LARGE, KV),
+    release("crates:0.11.6", 82, *LATE, LARGE, soak=True),
+    release("crates:0.22.1", 90, *LATEST, LARGE),
 ]
 
 BY_NAME = {each.name: each for each in RELEASES}

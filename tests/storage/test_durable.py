@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import threading
 
 from msgspec import Raw
 from twisted.internet.defer import Deferred, gatherResults
@@ -225,6 +226,28 @@ class Refusing(StoreCase):
         await self.assertFailure(late[0], StoreError)
         self.assertEqual(await self.value(store, "a"), "1")
 
+    async def test_nothing_is_kept_of_what_follows_before_the_failure_is_known(self) -> None:
+        store = self.open(max_file_bytes=LITTLE_BYTES)
+        await store.set(BUCKET, "a", raw("1"))
+        failed = threading.Event()
+        real = writer.Writer._roll_back
+
+        def roll_back(self: writer.Writer) -> None:
+            real(self)
+            failed.set()
+
+        self.patch(writer.Writer, "_roll_back", roll_back)
+        first = store.set(BUCKET, "a", TOO_MUCH)
+        self.api.turn.end()
+        self.assertTrue(failed.wait(10))
+        second = store.set(BUCKET, "b", raw("2"))
+        self.api.turn.end()
+        for write in (first, second):
+            await self.assertFailure(write, StoreError)
+        self.assertEqual(await store.keys(BUCKET), ["a"])
+        await store.set(BUCKET, "b", raw("3"))
+        self.assertEqual(await store.keys(BUCKET), ["a", "b"])
+
     async def test_a_delete_of_nothing_does_not_end_the_trouble(self) -> None:
         store = self.open(max_file_bytes=LITTLE_BYTES)
         with capturedLogs() as events:
@@ -393,6 +416,14 @@ class Caching(StoreCase):
             cache.put((f"{n}".ljust(500), "g" * 500, "k"), None)
         kept = sum(cache.get((f"{n}".ljust(500), "g" * 500, "k")) is None for n in range(100))
         self.assertLessEqual(kept, 21)
+
+    def test_what_is_too_large_leaves_nothing_stale(self) -> None:
+        cache = Cache(20 * (OVERHEAD_BYTES + 10))
+        cache.put(("s", "", "k"), (0, b"old"))
+        for n in range(12):  # until it is in the old generation
+            cache.put(("s", "", f"k{n}"), None)
+        cache.put(("s", "", "k"), (0, b"x" * 10_000))
+        self.assertIs(cache.get(("s", "", "k")), UNKNOWN)
 
     def test_it_knows_what_is_not_there(self) -> None:
         cache = Cache(1 << 20)

@@ -7,6 +7,7 @@ row of §4.1 has its example.  ``tests.storage.test_update_model`` tries random 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 from unittest import TestCase
 
@@ -250,6 +251,29 @@ class Table(TestCase):
         )
         self.assertEqual(new, {"n": 10, "o": {"x": 1, "y": {"z": 1, "l": [1, 2]}}})
         self.assertEqual(errors, [(2, "increment.not_number"), (3, "append.type_mismatch")])
+
+    def test_many_appends_to_a_large_value_copy_it_once(self) -> None:
+        """A call with thousands of them must not keep everybody waiting."""
+        for large, added in (("x" * 1_000_000, "y"), (["x" * 1_000_000], 1)):
+            began = time.process_time()
+            new, errors = updated({"l": large}, *([append("l", added)] * 20_000), inc("l"))
+            self.assertLess(time.process_time() - began, 2)
+            self.assertEqual(len(new["l"]), len(large) + 20_000)
+            self.assertEqual(errors, [(20_000, "increment.not_number")])
+
+    def test_what_grows_may_be_replaced(self) -> None:
+        grown = [append("l", 2), append("l", 3)]
+        old = {"l": [1]}
+        self.assertEqual(updated(old, *grown, op_set("l", 5))[0], {"l": 5})
+        self.assertEqual(updated(old, *grown, remove("l"))[0], {})
+        self.assertEqual(updated(old, *grown, merge("l", {"a": 1}))[0], {"l": {"a": 1}})
+        self.assertEqual(updated(old, *grown, merge("", {"a": 1}))[0], {"l": [1, 2, 3], "a": 1})
+        self.assertEqual(updated([1], append("", 2), append("", 3)), ([1, 2, 3], []))
+        self.assertEqual(updated([], append("", "a"), append("", "b")), (["a", "b"], []))
+        self.assertEqual(updated("a", append("", "b"), append("", "c")), ("abc", []))
+        self.assertEqual(
+            updated([1], append("", 2), op_set("a", 1)), ([1, 2], [(1, "set.target_not_object")])
+        )
 
     def test_without_operations_the_value_stays(self) -> None:
         """A missing one becomes an empty object."""

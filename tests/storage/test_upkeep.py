@@ -49,6 +49,13 @@ class Upkeep(StoreCase):
         self.timers.advance(0)
         await done
 
+    async def kept(self, store: Any) -> None:
+        """Wait until the keeper has done what it was told."""
+        done: Deferred[None] = Deferred()
+        call = reactor.callFromThread  # type: ignore[attr-defined]
+        store._database._keeper.submit(call, done.callback, None)
+        await done
+
     async def test_the_log_is_synced_within_a_second_of_a_write(self) -> None:
         store = self.open()
         await self.written(store)
@@ -71,7 +78,7 @@ class Upkeep(StoreCase):
         store = self.open(durability="fsync")
         await self.written(store)
         self.timers.advance(SYNC_S)
-        await store.keys(BUCKET)  # behind the keeper's work
+        await self.kept(store)
         self.assertEqual(self.synced, [])
 
     async def test_a_long_log_is_folded_and_begun_anew(self) -> None:
@@ -82,7 +89,7 @@ class Upkeep(StoreCase):
             for _ in range(5):
                 await self.written(store, SMALL_LOG_BYTES // 4)
             self.timers.advance(SYNC_S)
-            await store.keys(BUCKET)
+            await self.kept(store)
             await self.written(store)  # behind the writer's part of it
         self.assertLess(log.stat().st_size, 4 * SMALL_LOG_BYTES)
 
@@ -98,8 +105,40 @@ class Upkeep(StoreCase):
         await self.written(store)
         for attempt in (1, 2):
             self.timers.advance(SYNC_S)
-            await store.keys(BUCKET)
+            await self.kept(store)
             self.assertEqual(len(calls), attempt)
+
+    async def test_a_slow_sync_that_fails_is_tried_again_as_well(self) -> None:
+        fail = threading.Event()
+        calls: list[None] = []
+
+        def fails(file: StoreFile) -> None:
+            calls.append(None)
+            fail.wait(10)
+            raise OSError(5, "Input/output error")
+
+        self.patch(database, "sync_log", fails)
+        store = self.open()
+        await self.written(store)
+        self.timers.advance(SYNC_S)
+        self.timers.advance(SYNC_S)  # nothing new: no second one meanwhile
+        fail.set()
+        await self.kept(store)
+        self.assertEqual(len(calls), 1)
+        self.timers.advance(SYNC_S)
+        await self.kept(store)
+        self.assertEqual(len(calls), 2)
+
+    async def test_a_long_read_does_not_put_off_a_sync(self) -> None:
+        store = self.open()
+        await self.written(store)
+        go_on = threading.Event()
+        reading = store._database.read_at_length(lambda c: go_on.wait(10))  # type: ignore[attr-defined]
+        synced = self.did_sync
+        self.timers.advance(SYNC_S)
+        await synced
+        go_on.set()
+        await reading
 
     async def test_a_batch_is_one_transaction(self) -> None:
         store = self.open()

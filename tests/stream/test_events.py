@@ -53,6 +53,12 @@ class Growing(TestCase):
         self.assertEqual(self.next(), 3)
         self.assertEqual(self.next("other"), 1)
 
+    def test_the_wall_may_catch_up(self) -> None:
+        """What ran ahead of it is not repeated when it gets there."""
+        self.assertEqual([self.next() for _ in range(3)], [0, 1, 2])
+        self.wall.ms += 2
+        self.assertEqual(self.next(), 3)
+
     def test_names_are_not_joined(self) -> None:
         """Item b of group a is not item c of group a:b, and no item is not an empty one."""
         self.assertEqual(self.stamps.next("s", "a", "b"), self.stamps.next("s", "a:b", "b"))

@@ -179,6 +179,16 @@ class Delivery(SynchronousTestCase):
         self.subscriptions.synced(subscriber, "s", "g", b"..sync")
         self.assertEqual([frame[2:] for frame in out.frames], [b"b", b"sync", b"d", b"e"])
 
+    def test_who_left_before_its_sync_holds_nothing_back(self) -> None:
+        """Others still listen to the group, so it is not forgotten as a whole."""
+        self.listening()
+        subscriber, out = self.listening("h")
+        self.subscriptions.add(subscriber, "s", "g", None)
+        self.subscriptions.remove(subscriber, "s", "g", None)
+        self.publish(b"a")
+        self.publish(b"b", "1", "h")
+        self.assertEqual([frame[2:] for frame in out.frames], [b"b"])
+
 
 class Slow(StreamCase):
     """04 §6.5: real sockets."""
@@ -246,6 +256,13 @@ class Slow(StreamCase):
         self.assertEqual(await client.close_code(), 1013)
         await worker.answer("stream:join")
         await self.quiet(worker)
+
+    async def test_what_was_handled_does_not_count(self) -> None:
+        """A client may send any number of frames in its life."""
+        self.patch(sockets, "MAX_WAITING_BYTES", 4000)
+        client = await self.client()
+        for n in range(8):
+            await client.joined(subscriptionId=str(n), more="x" * 800)
 
     async def test_syncs_nobody_reads_are_not_read_either(self) -> None:
         """The next join waits until the client has taken the last one's data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from iii.engine import fanout
 from iii.modules.stream.config import StreamConfig
 from tests.stream.cases import GROUP, STREAM, StreamCase
 from tests.support.probes import probe
@@ -170,6 +171,17 @@ class Bindings(StreamCase):
         await hook.settled()
         await self.set("i", 1)
         await self.quiet(hook)
+
+    async def test_what_waits_for_a_trigger_goes_with_it(self) -> None:
+        """Its function is slower than the writes when it is unregistered."""
+        self.patch(fanout, "MAX_RUNNING", 1)
+        hook = await self.hooked({"stream_name": STREAM}, id="t")
+        for n in range(3):
+            await self.set("i", n)
+        self.assertEqual(self.module.under_way, 2)
+        hook.send("unregistertrigger", id="t", trigger_type="stream")
+        await hook.settled()
+        self.assertEqual(self.module.under_way, 0)
 
     async def test_a_worker_that_leaves_takes_its_triggers_along(self) -> None:
         """Those of others stay."""

@@ -1,0 +1,1 @@
+"""Queues: work that is kept until somebody has done it."""
