@@ -198,6 +198,18 @@ class Transfer(CommandCase):
         assert isinstance(kept, Raw)
         self.assertEqual(bytes(kept), b"[1.10, 1e2]")
 
+    async def test_and_exported_byte_for_byte(self) -> None:
+        """Also a number that no float can hold: it must not keep the rest from being saved."""
+        self.store.set(("s", ""), "k", Raw(b"[1.10, 1e400]"))
+        path = self.directory / "out.jsonl"
+        await self.done("state", "export", str(path))
+        self.assertEqual(path.read_bytes(), b'{"scope":"s","key":"k","value":[1.10, 1e400]}\n')
+        self.assertIn("1e400", (await self.done("state", "list", "s")).out.decode())
+
+    async def test_a_negative_number_is_no_option(self) -> None:
+        await self.done("state", "set", "s", "k", "-5")
+        self.assertEqual((await self.done("state", "get", "s", "k")).out, b"-5\n")
+
     async def test_a_bad_line_is_named_and_the_rest_is_kept(self) -> None:
         """Exit code 1."""
         path = self.directory / "in.jsonl"

@@ -166,7 +166,7 @@ class Stores(ServiceCase):
             worker = await self.worker(engine)
             await worker.call("state::set", {"scope": "s", "key": "k", "value": 1})
             await engine.stop()
-        self.assertFalse(Path("data").exists())
+        self.assertFalse(Path("data").exists())  # noqa: ASYNC240 (a test may block)
 
 
 class Start(ServiceCase):

@@ -108,7 +108,7 @@ def peek(
     talk(address, port, work)
 
 
-@queues.command()
+@queues.command(context_settings={"ignore_unknown_options": True})
 @click.argument("queue")
 @click.argument("data", metavar="JSON")
 @click.option("--function", "function_id", help="QUEUE is a named queue: call this function.")

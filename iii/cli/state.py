@@ -68,15 +68,15 @@ def get(scope: str, key: str, address: str | None, port: int | None) -> None:
     """Print the value of KEY as JSON; exit code 1 when there is none."""
 
     async def work(client: III) -> None:
-        value = await client.invoke("state::get", {"scope": scope, "key": key})
-        if value is None and not await _holds(client, scope, key):
+        value = await client.invoke_raw("state::get", {"scope": scope, "key": key})
+        if value is None:
             raise IIIError(Code.NOT_FOUND, f"no value under '{key}' in scope '{scope}'")
         click.echo(pretty(value))
 
     talk(address, port, work)
 
 
-@state.command("set")
+@state.command("set", context_settings={"ignore_unknown_options": True})
 @click.argument("scope")
 @click.argument("key")
 @click.argument("value", metavar="JSON")
@@ -157,15 +157,10 @@ async def _rows(client: III, scope: str | None, limit: int) -> tuple[Rows, int]:
         return [{"scope": group} for group in groups[:limit]], max(0, len(groups) - limit)
     rows: Rows = []
     async for page in pages(client, scope):
-        rows += ({"key": key, "value": value} for key, value in page["entries"])
+        rows += ({"key": key, "value": value} for key, value in page.entries)
         if len(rows) >= limit:
-            return rows[:limit], max(0, page["total"] - limit)
+            return rows[:limit], max(0, page.total - limit)
     return rows, 0
-
-
-async def _holds(client: III, scope: str, key: str) -> bool:
-    """Whether null is the value or there is none: the answer of ``state::get`` is the same."""
-    return key in (await client.invoke("state::list_keys", {"scope": scope}))["keys"]
 
 
 def _what(scope: str | None) -> str:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 import msgspec
@@ -39,29 +39,37 @@ class Line(msgspec.Struct):
     value: Raw
 
 
-async def pages(client: III, scope: str) -> AsyncIterator[dict[str, Any]]:
+class Entries(msgspec.Struct):
+    """A page of ``state::list_entries``; values stay as they are."""
+
+    entries: list[tuple[str, Raw]]
+    next_cursor: str | None
+    done: bool
+    total: int
+
+
+async def pages(client: III, scope: str) -> AsyncIterator[Entries]:
     """The pages of a scope (``state::list_entries``)."""
     cursor = None
     while True:
         page = await _page(client, scope, cursor)
         yield page
-        cursor = page["next_cursor"]
-        if page["done"]:
+        cursor = page.next_cursor
+        if page.done:
             return
 
 
-async def _page(client: III, scope: str, cursor: str | None) -> dict[str, Any]:
+async def _page(client: III, scope: str, cursor: str | None) -> Entries:
     asked = {"scope": scope, "cursor": cursor, "limit": PAGE_ENTRIES, "max_bytes": PAGE_SIZE}
-    page: dict[str, Any]
     try:
-        page = await client.invoke("state::list_entries", asked)
+        page = await client.invoke_raw("state::list_entries", asked)
     except InvocationError as error:
         if error.code != Code.ROW_TOO_LARGE:
             raise
-        page = await client.invoke(
+        page = await client.invoke_raw(
             "state::list_entries", asked | {"limit": 1, "max_bytes": LARGEST_PAGE}
         )
-    return page
+    return msgspec.json.decode(page or b"", type=Entries)
 
 
 @contextmanager
@@ -110,10 +118,9 @@ async def export_values(client: III, scope: str | None, target: BinaryIO) -> int
     with _Progress("exported") as progress:
         for name in scopes:
             async for page in pages(client, name):
-                for key, value in page["entries"]:
-                    line = {"scope": name, "key": key, "value": value}
-                    target.write(msgspec.json.encode(line) + b"\n")
-                count += len(page["entries"])
+                for key, value in page.entries:
+                    target.write(msgspec.json.encode(Line(name, key, value)) + b"\n")
+                count += len(page.entries)
                 progress.show(count)
     return count
 

@@ -17,6 +17,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import UNSET, Raw
+
 from iii.client.errors import IIITimeoutError, error_from_wire
 from iii.client.messages import Answer
 from iii.client.outbox import Frame, Outbox
@@ -75,7 +77,7 @@ class Calls:
 
     async def run(
         self, function_id: str, invocation_id: str, data: bytes, *, timeout_s: float
-    ) -> Any:
+    ) -> Raw | None:
         """Send one call and wait for its outcome."""
         call = Call(invocation_id, function_id)
         call.frame = Frame(data, dropped=lambda: self._fail(call, _dropped(call)))
@@ -88,7 +90,8 @@ class Calls:
         )
         self._outbox.put(call.frame)
         try:
-            return await call.future
+            outcome: Raw | None = await call.future
+            return outcome
         finally:
             if timer is not None:
                 timer.cancel()
@@ -107,7 +110,7 @@ class Calls:
             )
             call.settle(None, error)
         else:
-            call.settle(message.result, None)
+            call.settle(None if message.result is UNSET else message.result, None)
 
     def fail_all(self, error: Callable[[Call], BaseException]) -> None:
         """End every call with an error made for it."""

@@ -31,7 +31,7 @@ from iii.client.channels import (
 )
 from iii.client.connection import Connection, IIIConnectionState, StateCallback
 from iii.client.context import current_trace
-from iii.client.encode import MAX_MESSAGE_BYTES, decode, encode
+from iii.client.encode import MAX_MESSAGE_BYTES, decode, encode, result
 from iii.client.errors import RegistrationRejectedError, error_from_wire
 from iii.client.handlers import Executor
 from iii.client.messages import TriggerActionEnqueue, TriggerActionVoid
@@ -179,6 +179,34 @@ class III(Registrar):
         :param action: ``TriggerAction.Enqueue(queue=…)`` or ``TriggerAction.Void()``
         :raises InvocationError: what the function or the engine says; ``IIITimeoutError``
             (a ``TimeoutError``) when the answer takes too long
+        """
+        raw = await self.invoke_raw(
+            function_id, data, timeout, action=action, metadata=metadata, namespace=namespace
+        )
+        if raw is None:
+            return None
+        try:
+            return result(raw)
+        except ValueError as error:
+            raise InvocationError(
+                Code.DESERIALIZATION_ERROR,
+                f"the result of {function_id} can't be read: {error}",
+                function_id=function_id,
+            ) from error
+
+    async def invoke_raw(
+        self,
+        function_id: str,
+        data: Any = None,
+        timeout: float | None = None,  # noqa: ASYNC109 (as invoke)
+        *,
+        action: TriggerActionEnqueue | TriggerActionVoid | None = None,
+        metadata: Any = None,
+        namespace: str | None = None,
+    ) -> msgspec.Raw | None:
+        """Like ``invoke``, but the result stays JSON, byte for byte.
+
+        :returns: None when the function returned nothing; ``null`` is a result
         """
         if isinstance(action, TriggerActionVoid):
             await self._invoke_async(function_id, data, action, metadata, namespace)

@@ -6,8 +6,9 @@ adds what people return besides: subclasses of the plain types, mappings, paths,
 pydantic models, channel ends.  Anything else is a ``TypeError`` that names the
 type.
 
-Reading is the other way round and forgiving: what msgspec refuses (a lone
-surrogate from an old client) gets a second chance with the standard library.
+Reading is the other way round and forgiving: what msgspec refuses (a lone surrogate
+from an old client, a number beyond the range of a float) gets a second chance with the
+standard library.
 """
 
 from __future__ import annotations
@@ -68,11 +69,28 @@ def decode(frame: bytes) -> Inbound:
     """
     try:
         return _decoder.decode(frame)
-    except msgspec.ValidationError:
-        raise
-    except (msgspec.DecodeError, RecursionError) as refused:
+    except (msgspec.MsgspecError, RecursionError) as refused:
         try:
-            message: Inbound = msgspec.convert(json.loads(frame), Inbound)
+            message: Inbound = msgspec.convert(json.loads(frame), Inbound, dec_hook=_raw)
         except (ValueError, RecursionError):
             raise ValueError(str(refused)) from None
         return message
+
+
+def _raw(type: type, value: Any) -> Any:
+    """A result that the standard library has read, as JSON again."""
+    return msgspec.Raw(json.dumps(value).encode())
+
+
+def result(raw: msgspec.Raw) -> Any:
+    """The result of a call.
+
+    :raises ValueError: it can't be read
+    """
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as refused:
+        try:
+            return json.loads(bytes(raw))
+        except (ValueError, RecursionError):
+            raise ValueError(str(refused)) from None

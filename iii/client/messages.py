@@ -13,13 +13,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 
-class TriggerActionEnqueue(Struct, tag="enqueue", tag_field="type", frozen=True):
-    """Put the call on the named queue instead of running it now."""
+class TriggerActionEnqueue(
+    Struct, tag="enqueue", tag_field="type", frozen=True, omit_defaults=True
+):
+    """Put the call on the named queue instead of running it now (docs/queues.md).
+
+    Giving anything but ``queue`` makes the answer ``{"messageReceiptId", "duplicate"}``.
+
+    :ivar delay_ms: run it so much later
+    :ivar deliver_at: run it at this time: ISO 8601, or milliseconds since the epoch
+    :ivar priority: 0 to 9, higher goes first
+    :ivar idempotency_key: a second message with it is not kept
+    :ivar ttl_ms: dead when it has not run by then
+    """
 
     queue: str
+    delay_ms: int | None = None
+    deliver_at: str | int | None = None
+    priority: int | None = None
+    idempotency_key: str | None = None
+    idempotency_ttl_ms: int | None = None
+    ttl_ms: int | None = None
+    receipt: bool | None = None
 
 
 class TriggerActionVoid(Struct, tag="void", tag_field="type", frozen=True):
@@ -30,9 +48,12 @@ class TriggerAction:
     """How a call is delivered, when not at once and with an answer."""
 
     @staticmethod
-    def Enqueue(*, queue: str) -> TriggerActionEnqueue:
-        """Deliver through a queue; the answer is ``{"messageReceiptId": …}``."""
-        return TriggerActionEnqueue(queue)
+    def Enqueue(*, queue: str, **options: Any) -> TriggerActionEnqueue:
+        """Deliver through a queue; the answer is ``{"messageReceiptId": …}``.
+
+        :param options: the other fields of ``TriggerActionEnqueue``
+        """
+        return TriggerActionEnqueue(queue, **options)
 
     @staticmethod
     def Void() -> TriggerActionVoid:
@@ -188,7 +209,7 @@ class Answer(Message, tag="invocationresult"):
     """What came of a call this client made.  Any true ``error`` is a failure."""
 
     invocation_id: str | None = None
-    result: Any = None
+    result: Raw | UnsetType = UNSET
     error: Any = None
 
 

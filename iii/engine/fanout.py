@@ -109,6 +109,10 @@ class Fanout:
         self._engine = engine
         self._what = what
         self._lanes: dict[Binding, _Lane] = {}
+        #: a call is being started: a function inside the engine may run right now
+        self._starting = False
+        #: lanes that go on in the next turn
+        self._later: dict[_Lane, None] = {}
 
     def deliver(
         self,
@@ -128,11 +132,13 @@ class Fanout:
         lane = self._lanes.get(binding)
         if lane is None:
             lane = self._lanes[binding] = _Lane(binding)
-        if lane.running >= MAX_RUNNING or lane.waiting:
+        if lane.running >= MAX_RUNNING or lane.waiting or self._starting:
             self._wait(lane, _Event(condition, payload, traceparent, baggage))
+            if self._starting:
+                self._soon(lane)
         elif condition is None and not lane.deciding:
             lane.running += 1
-            self._engine.start_call(binding, payload, self._handled, lane, traceparent, baggage)
+            self._call(lane, payload, traceparent, baggage)
         else:
             self._decide(lane, _Event(condition, payload, traceparent, baggage))
 
@@ -166,17 +172,25 @@ class Fanout:
     # Running ---------------------------------------------------------------------------
 
     def _start(self, lane: _Lane, event: _Event) -> None:
-        self._engine.start_call(
-            lane.binding, event.payload, self._handled, lane, event.traceparent, event.baggage
-        )
+        self._call(lane, event.payload, event.traceparent, event.baggage)
+
+    def _call(
+        self, lane: _Lane, payload: Raw, traceparent: str | None, baggage: str | None
+    ) -> None:
+        outer, self._starting = self._starting, True
+        try:
+            self._engine.start_call(
+                lane.binding, payload, self._handled, lane, traceparent, baggage
+            )
+        finally:
+            self._starting = outer
 
     def _handled(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         lane: _Lane = call.requester
         lane.running -= 1
         if error is not None and error is not STOPPED:
             self._failed(lane, call.function_id, error.code, error.message)
-        if lane.waiting:
-            self._advance(lane)
+        self._go_on(lane)
 
     def _decide(self, lane: _Lane, event: _Event) -> None:
         lane.running += 1
@@ -186,15 +200,19 @@ class Fanout:
             self._release(lane)
             return
         binding = lane.binding
-        asked = self._engine.invoke(
-            event.condition,
-            event.payload,
-            namespace=binding.namespace,
-            metadata=binding.metadata,
-            traceparent=event.traceparent,
-            baggage=event.baggage,
-            timeout_s=CONDITION_LIMIT_S,
-        )
+        outer, self._starting = self._starting, True
+        try:
+            asked = self._engine.invoke(
+                event.condition,
+                event.payload,
+                namespace=binding.namespace,
+                metadata=binding.metadata,
+                traceparent=event.traceparent,
+                baggage=event.baggage,
+                timeout_s=CONDITION_LIMIT_S,
+            )
+        finally:
+            self._starting = outer
         asked.addCallbacks(
             self._answered,
             self._unanswered,
@@ -223,8 +241,7 @@ class Fanout:
                 self._start(lane, event)
             else:
                 lane.running -= 1
-        if lane.waiting:
-            self._advance(lane)
+        self._go_on(lane)
 
     # Waiting ---------------------------------------------------------------------------
 
@@ -244,13 +261,41 @@ class Fanout:
         lane.waiting_bytes -= event.size
         return event
 
+    def _go_on(self, lane: _Lane) -> None:
+        """Something of ``lane`` has ended."""
+        if not lane.waiting:
+            return
+        if self._starting:
+            self._soon(lane)
+        else:
+            self._advance(lane)
+
+    def _soon(self, lane: _Lane) -> None:
+        """Advance ``lane`` in a turn of its own.
+
+        A function inside the engine runs while its call is started.  What it sets off
+        must neither pile up on the stack nor keep everybody else waiting when it sets
+        itself off.
+        """
+        if not self._later:
+            self._engine.clock.call_later(0, self._advance_later)
+        self._later[lane] = None
+
+    def _advance_later(self) -> None:
+        lanes, self._later = self._later, {}
+        for lane in lanes:
+            self._advance(lane)
+
     def _advance(self, lane: _Lane) -> None:
         """Start what waits as far as the bound allows."""
         if lane.advancing:
             return  # a call ended before it was started; the loop below goes on
         lane.advancing = True
         try:
-            while lane.waiting and lane.running < MAX_RUNNING:
+            # No more than wait now: the rest is what these set off.
+            for _ in range(len(lane.waiting)):
+                if not lane.waiting or lane.running >= MAX_RUNNING:
+                    break
                 event = self._take(lane)
                 if event.condition is None and not lane.deciding:
                     lane.running += 1
@@ -259,6 +304,8 @@ class Fanout:
                     self._decide(lane, event)
         finally:
             lane.advancing = False
+        if lane.waiting and lane.running < MAX_RUNNING:
+            self._soon(lane)
 
     # Telling ---------------------------------------------------------------------------
 

@@ -33,8 +33,8 @@ from iii.storage.files import StoreFile
 from tests.durability.power_disk import Disk
 from tests.durability.power_vfs import Mark, Recorder
 
-#: small, so that the log is moved into the file many times
-CHECKPOINT_BYTES = 64 * 1024
+#: small: at about every second tick the log is moved into the file, which syncs both
+CHECKPOINT_BYTES = 512 * 1024
 TURNS = 250
 RESTARTS = 3
 TICK_S = 0.25

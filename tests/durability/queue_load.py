@@ -35,6 +35,7 @@ GROUPS = 6
 #: with so much undone nobody enqueues more
 MAX_UNFINISHED = 250
 END_LIMIT_S = 20.0
+RECEIPT_LIMIT_S = 0.5
 DRAIN_LIMIT_S = 40.0
 LOOK_S = 0.05
 PAGE = 500
@@ -102,6 +103,7 @@ class QueueLoad:
         self._sides: list[_Side] = []
         self._work: list[tuple[float, int, _Side, str, Delivery]] = []
         self._order = count()
+        self._told_now = False
 
     @property
     def acknowledged(self) -> int:
@@ -124,14 +126,19 @@ class QueueLoad:
     # Running ---------------------------------------------------------------------------
 
     def run(self, port: int, seconds: float, stop: Callable[[], None]) -> None:
-        """Produce and work, call ``stop`` after a while, go on until everything has ended."""
+        """Produce and work, call ``stop`` after a while, go on until everything has ended.
+
+        Every other time it is called right behind a receipt, where most is owed.
+        """
         self._connect(port)
         stop_at = monotonic() + seconds
+        patience_s = self._chance.choice((0.0, RECEIPT_LIMIT_S))
         stopped = False
         cut_at = monotonic() + self._chance.expovariate(CUTS_PER_S)
         while alive := [side for side in self._sides if not side.link.ended]:
             now = monotonic()
-            if not stopped and now >= stop_at:
+            told = now >= stop_at and self._told_now
+            if not stopped and (told or now >= stop_at + patience_s):
                 stop()
                 stopped = True
             if not stopped and now >= cut_at:
@@ -251,6 +258,7 @@ class QueueLoad:
 
     def _step(self, sides: list[_Side]) -> None:
         """Handle what comes within a moment."""
+        self._told_now = False
         alive = [side for side in sides if not side.link.ended]
         wait_s = min(0.02, max(0.0, self._work[0][0] - monotonic())) if self._work else 0.02
         ready, _, _ = select.select([side.link for side in alive], [], [], wait_s)
@@ -277,6 +285,7 @@ class QueueLoad:
         if frame.error is None:
             self.account.receipted(message, frame.result["messageReceiptId"])
             side.worker.certain(answers)
+            self._told_now = True
         else:
             self.refused.append(f"{frame.error['code']}: {frame.error['message']}")
             if message.key is None:

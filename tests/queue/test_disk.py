@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iii.modules.queue import journal
 from tests.queue.cases import QueueCase
 from tests.support.probes import probe
 
@@ -131,3 +132,12 @@ class Full(QueueCase):
         for id in ids:
             self.assertEqual((await self.caller.result_of(id))["error"]["code"], "enqueue_error")
         self.assertFalse((await self.publish("t", 1, idempotency_key="k"))["duplicate"])
+
+    async def test_too_much_at_once_is_refused(self) -> None:
+        """Messages wait for the disk in memory, and that has a bound; the key is not used up."""
+        patch = self.patch(journal, "MAX_PENDING_BYTES", 100)
+        more = {"topic": "t", "data": "x" * 101, "idempotency_key": "k"}
+        error = await self.caller.error_of("enqueue", more)
+        self.assertEqual(error["code"], "enqueue_error")
+        patch.restore()
+        self.assertFalse((await self.caller.call("enqueue", more))["duplicate"])

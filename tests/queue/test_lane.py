@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 from iii.modules.queue.limits import RateLimit
 from iii.modules.queue.message import Details, Message, State
 from iii.modules.queue.rows import Piece, Place, Target
-from iii.modules.queue.settings import MAX_WAIT_MS, LaneSettings
+from iii.modules.queue.settings import LONGEST_WAIT_MS, LaneSettings
 from iii.modules.queue.window import WINDOW_MESSAGES
 from tests.queue.lanes import ABSENT, DONE, NUMBER, RETURNED, FakeJournal, LaneCase, failed
 
@@ -134,7 +134,7 @@ class Waits(TestCase):
         self.assertEqual([settings.wait_ms(n, 0) for n in (1, 2, 3, 99)], [500, 1000, 1500, 1500])
 
     def test_never_overflows(self) -> None:
-        self.assertEqual(LaneSettings(backoff_ms=10_000).wait_ms(1_000, 1), MAX_WAIT_MS)
+        self.assertEqual(LaneSettings(backoff_ms=10_000).wait_ms(1_000, 1), LONGEST_WAIT_MS)
 
     def test_jitter_only_adds(self) -> None:
         settings = LaneSettings(backoff_ms=1_000, jitter=True)

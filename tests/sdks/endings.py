@@ -6,7 +6,7 @@ engine, in which everything a program had registered or stored must be back.
 
 from __future__ import annotations
 
-from tests.sdks import jobs
+from tests.sdks import listening, queued, signals
 from tests.sdks import releases as r
 from tests.sdks.scenario import expected_routes
 from tests.sdks.stage import (
@@ -97,7 +97,7 @@ async def old_line_ends(stage: Stage) -> None:
 
 @check("what comes for it while it is away is accepted")
 async def away(stage: Stage) -> None:
-    await jobs.consume(stage, "kept")
+    await listening.consume(stage, "kept")
     stage.proxy.pause()
     stage.proxy.cut()
     stage.proxy.release()
@@ -106,7 +106,7 @@ async def away(stage: Stage) -> None:
         return (await stage.raw.ask(stage.id("echo"), {})).code == "function_not_found"
 
     await eventually(left, "the program is away")
-    await jobs.leave_work(stage)
+    await queued.leave_work(stage)
 
 
 @check("the engine stops with code 0 and starts again on the same ports")
@@ -184,12 +184,12 @@ async def triggers_back(stage: Stage) -> None:
 
 @check("what was queued while it was away arrives after the restart, once")
 async def queued_is_back(stage: Stage) -> None:
-    await jobs.work_is_done(stage)
+    await queued.work_is_done(stage)
 
 
 @check("its subscriptions and schedules are back, once each")
 async def listens_again(stage: Stage) -> None:
-    await jobs.listens_again(stage)
+    await signals.listens_again(stage)
 
 
 @check("its own stream is back", needs=r.OWN_STREAM)

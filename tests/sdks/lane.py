@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.sdks import endings, jobs, scenario, stored
+from tests.sdks import endings, queued, scenario, signals, stored
 from tests.sdks.engine import Engine, EngineFailed
 from tests.sdks.install import Installed
 from tests.sdks.program import Program
@@ -22,7 +22,8 @@ READY_LIMIT_S = 20.0
 CHECKS: tuple[Check, ...] = (
     *scenario.CHECKS,
     *stored.CHECKS,
-    *jobs.CHECKS,
+    *queued.CHECKS,
+    *signals.CHECKS,
     *endings.CHECKS,
 )
 

@@ -22,7 +22,6 @@ from iii.errors import Code, IIIError, RegistrationError
 from iii.modules.pubsub.adapter import Message, PubSubAdapter
 from iii.modules.pubsub.shapes import PublishInput, TopicRow
 
-TOPIC_NOT_SET = "topic_not_set"
 NO_TOPIC = "Topic is not set"
 
 
@@ -82,7 +81,7 @@ class Topics:
         :raises IIIError: no topic, or the adapter can't send it
         """
         if not said.topic:
-            raise IIIError(TOPIC_NOT_SET, NO_TOPIC)
+            raise IIIError(Code.TOPIC_NOT_SET, NO_TOPIC)
         # A copy: what waits for a slow subscriber must not keep the whole input.
         data = said.data.copy()
         return self._adapter.publish(Message(said.topic, data, call.traceparent, call.baggage))

@@ -8,9 +8,9 @@ returned (it doesn't count: try again), absent (nobody can run it: wait until
 ``look_again``).  The module does everything else: topics and their groups, conditions,
 calls of functions, time limits.
 
-``start``, ``put``, ``consume`` and ``stop`` are an adapter; ``examples/
-custom_queue_adapter`` is one in a hundred lines.  Whatever more it can do it says by
-overriding the rest; what it leaves is answered with ``not_supported``.
+``start``, ``put``, ``consume`` and ``stop`` are an adapter
+(``examples/custom_queue_adapter``).  Whatever more it can do it says by overriding the
+rest; what it leaves is answered with ``not_supported``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from msgspec import Raw
 from twisted.internet.defer import succeed
 
 from iii.engine.module import ModuleApi
-from iii.errors import IIIError
+from iii.errors import Code, IIIError
 from iii.modules.queue.journal import LaneFacts
 from iii.modules.queue.lane import Executor, Outcome, Verdict
 from iii.modules.queue.message import DEFAULT_PRIORITY, Details, Message
@@ -48,7 +48,6 @@ __all__ = [
     "Verdict",
 ]
 
-NOT_SUPPORTED = "not_supported"
 
 Status = Literal["waiting", "delayed", "active", "dead", "unknown"]
 
@@ -57,7 +56,7 @@ class NotSupported(IIIError):
     """The adapter can't do that."""
 
     def __init__(self, adapter: QueueAdapter, what: str) -> None:
-        super().__init__(NOT_SUPPORTED, f"the queue adapter '{adapter.kind}' has no {what}")
+        super().__init__(Code.NOT_SUPPORTED, f"the queue adapter '{adapter.kind}' has no {what}")
 
 
 class New:

@@ -26,8 +26,6 @@ T = TypeVar("T")
 FUNCTION_QUEUE = "function_queue"
 #: How the original calls a named queue in its lists.
 NAMED_PREFIX = "__fn_queue::"
-QUEUE_NOT_SET, MESSAGE_ID_NOT_SET = "queue_not_set", "message_id_not_set"
-TOPIC_REQUIRED = "topic_required"
 
 Row = tuple[str, Callable[[Any], Any], type[msgspec.Struct], Any, str]
 
@@ -160,7 +158,7 @@ class Admin:
     async def topic_stats(self, asked: shapes.TopicInput) -> shapes.Stats:
         """How much there is, how much has been done."""
         name = self._required(asked)
-        counts = await _told("topic_stats_failed", "get topic stats", self._counts(name))
+        counts = await _told(Code.TOPIC_STATS_FAILED, "get topic stats", self._counts(name))
         queue = self._queues.queues.get(name)
         consumers = self._topics.names().get(name, 0) if queue is None else queue.concurrency
         return shapes.Stats(
@@ -187,7 +185,7 @@ class Admin:
             # A topic with the name of a named queue can't be addressed.
             if (queue.kind == "named") is (kinds.get(queue.name) == FUNCTION_QUEUE):
                 counting = _call(adapter.counts, queue)
-                counts = await _told("dlq_topics_failed", "list DLQ topics", counting)
+                counts = await _told(Code.DLQ_TOPICS_FAILED, "list DLQ topics", counting)
                 dead[queue.name] += counts.dead
         for name in sorted(kinds):
             rows.append(shapes.DeadRow(name, kinds[name], dead[name]))
@@ -197,7 +195,7 @@ class Admin:
         """Dead letters, newest first."""
         queues = self._resolve(self._required(asked))
         found = await _told(
-            "dlq_messages_failed",
+            Code.DLQ_MESSAGES_FAILED,
             "browse DLQ messages",
             _call(self._adapter.messages, queues, "dead", asked.offset, asked.limit),
         )
@@ -275,7 +273,7 @@ class Admin:
         """All dead letters of a queue run again."""
         queues = self._resolve(self._named(asked))
         redriven = await _told(
-            "redrive_failed",
+            Code.REDRIVE_FAILED,
             f"redrive DLQ for queue '{asked.queue}'",
             _call(self._adapter.redrive, queues, DeadFilter()),
         )
@@ -284,11 +282,11 @@ class Admin:
     async def redrive_message(self, asked: shapes.MessageInput) -> dict[str, Any]:
         """One dead letter runs again."""
         what = f"redrive DLQ message '{asked.message_id}' for queue '{asked.queue}'"
-        return await self._one_dead(asked, "redrive_message_failed", what, self._adapter.redrive)
+        return await self._one_dead(asked, Code.REDRIVE_MESSAGE_FAILED, what, self._adapter.redrive)
 
     async def discard_message(self, asked: shapes.MessageInput) -> dict[str, Any]:
         """One dead letter goes."""
-        code, what = "discard_message_failed", "discard DLQ message"
+        code, what = Code.DISCARD_MESSAGE_FAILED, "discard DLQ message"
         return await self._one_dead(asked, code, what, self._adapter.discard)
 
     async def _one_dead(
@@ -296,7 +294,7 @@ class Admin:
     ) -> dict[str, Any]:
         queues = self._resolve(self._named(asked))
         if not asked.message_id:
-            raise IIIError(MESSAGE_ID_NOT_SET, "Message ID is required")
+            raise IIIError(Code.MESSAGE_ID_NOT_SET, "Message ID is required")
         which = DeadFilter(ids=frozenset((asked.message_id,)))
         changed = await _told(code, what, _call(change, queues, which))
         answer: dict[str, Any] = {
@@ -353,12 +351,12 @@ class Admin:
 
     def _required(self, asked: shapes.TopicInput) -> str:
         if not asked.topic:
-            raise IIIError(TOPIC_REQUIRED, "topic is required")
+            raise IIIError(Code.TOPIC_REQUIRED, "topic is required")
         return asked.topic
 
     def _named(self, asked: shapes.QueueInput) -> str:
         if not asked.queue:
-            raise IIIError(QUEUE_NOT_SET, "Queue name is required")
+            raise IIIError(Code.QUEUE_NOT_SET, "Queue name is required")
         return asked.queue
 
     async def _counts(self, name: str) -> Counts:

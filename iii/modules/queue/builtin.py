@@ -233,8 +233,9 @@ class BuiltinAdapter(Shelf):
         if once is not None:
             first = self._first_puts[once.scope, once.key] = _FirstPut(new.id)
             first.waiting.append(answer)
-            expires_ms = self._engine.clock.wall_ms() + once.ttl_ms
-            self._journal.remember(once.scope, once.key, new.id, expires_ms)
+            if not added.called:  # else it was refused at once
+                expires_ms = self._engine.clock.wall_ms() + once.ttl_ms
+                self._journal.remember(once.scope, once.key, new.id, expires_ms)
             added.addCallbacks(
                 self._kept_once,
                 self._not_kept_once,

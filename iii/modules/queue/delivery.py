@@ -26,7 +26,7 @@ from iii.modules.queue.message import Failure, Message
 CONDITION_LIMIT_S = 30.0
 #: The code by which a handler asks for another attempt at a time of its choice.
 RETRY_AFTER = "retry_after"
-MAX_RETRY_AFTER_MS = 366 * 24 * 3600 * 1000
+LONGEST_RETRY_AFTER_MS = 366 * 24 * 3600 * 1000
 
 Done = Callable[[Outcome], None]
 
@@ -257,4 +257,4 @@ def _asked_for(details: Any) -> int | None:
     wanted = details.get("retry_after_ms") if isinstance(details, dict) else None
     if isinstance(wanted, bool) or not isinstance(wanted, int | float):
         return None
-    return int(min(max(wanted, 0), MAX_RETRY_AFTER_MS))
+    return int(min(max(wanted, 0), LONGEST_RETRY_AFTER_MS))

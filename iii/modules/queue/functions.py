@@ -35,8 +35,6 @@ from iii.modules.queue.topics import Topics
 
 T = TypeVar("T")
 
-TOPIC_NOT_SET = "topic_not_set"
-
 
 class Publishing:
     """The functions that take messages."""
@@ -79,7 +77,7 @@ class Publishing:
         :raises IIIError: it names no topic, or (through the Deferred) is not kept
         """
         if not asked.topic:
-            raise IIIError(TOPIC_NOT_SET, "Topic is not set")
+            raise IIIError(Code.TOPIC_NOT_SET, "Topic is not set")
         route = self._topics.route(asked.topic)
         if asked.says_more and asked.priority is not None:
             self._check_priority(asked.topic, any(self._topics.settings(q).serial for q in route))

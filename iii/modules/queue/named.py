@@ -18,7 +18,6 @@ from iii.modules.queue.settings import NamedQueue
 log = Logger()
 
 DEFAULT_QUEUE = "default"
-INVALID_QUEUE = "invalid_queue_config"
 
 
 def check_configured(queues: dict[str, NamedQueue]) -> None:
@@ -82,12 +81,12 @@ class NamedQueues:
         """
         problem = queue.problem(name)
         if problem is not None:
-            raise IIIError(INVALID_QUEUE, problem)
+            raise IIIError(Code.INVALID_QUEUE_CONFIG, problem)
         if self.queues.get(name) == queue:
             return False
         if name in self._configured:
             text = f"Queue '{name}' is set in the configuration and can't be changed here"
-            raise IIIError(INVALID_QUEUE, text)
+            raise IIIError(Code.INVALID_QUEUE_CONFIG, text)
         settings: dict[str, Any] = msgspec.to_builtins(queue)
         await self._adapter.remember(named(name), settings=settings)
         self._use(name, queue)

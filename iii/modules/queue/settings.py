@@ -17,7 +17,7 @@ DEFAULT_CONCURRENCY = 10
 DEFAULT_ATTEMPTS = 3
 DEFAULT_BACKOFF_MS = 1_000
 #: No back-off is longer, however often a message failed: a year.
-MAX_WAIT_MS = 365 * 24 * 3600 * 1000
+LONGEST_WAIT_MS = 365 * 24 * 3600 * 1000
 DEFAULT_DISPATCH_TIMEOUT_MS = 30 * 60 * 1000
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -64,10 +64,10 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
         wait = self.backoff_ms
         if self.backoff == "exponential":
             wait *= 2 ** min(attempts - 1, 40)
-        wait = min(wait, MAX_WAIT_MS if self.max_backoff_ms is None else self.max_backoff_ms)
+        wait = min(wait, LONGEST_WAIT_MS if self.max_backoff_ms is None else self.max_backoff_ms)
         if self.jitter:
             wait += int(wait * chance / 4)
-        return min(wait, MAX_WAIT_MS)
+        return min(wait, LONGEST_WAIT_MS)
 
 
 class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,11 +21,11 @@ MAX_IDS = 1_000
 DEFAULT_PAGE = 50
 DEFAULT_KEY_TTL_MS = 24 * 3600 * 1000
 #: A hundred years; longer waits are mistakes.
-MAX_WAIT_MS = 100 * 366 * 24 * 3600 * 1000
+LONGEST_WAIT_MS = 100 * 366 * 24 * 3600 * 1000
 #: The end of the year 9999.
 LAST_MS = 253_402_300_799_999
 
-Wait = Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)]
+Wait = Annotated[int, Meta(ge=0, le=LONGEST_WAIT_MS)]
 Instant = str | Annotated[int, Meta(ge=0, le=LAST_MS)]
 Page = Annotated[int, Meta(ge=0)]
 
@@ -37,9 +37,9 @@ class Job(Input, kw_only=True):
     delay_ms: Wait | None = None
     deliver_at: Instant | None = None
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=MAX_KEY_CHARS)] | None = None
-    idempotency_ttl_ms: Annotated[int, Meta(ge=1, le=MAX_WAIT_MS)] | None = None
+    idempotency_ttl_ms: Annotated[int, Meta(ge=1, le=LONGEST_WAIT_MS)] | None = None
     priority: Annotated[int, Meta(ge=0, le=9)] | None = None
-    ttl_ms: Annotated[int, Meta(ge=1, le=MAX_WAIT_MS)] | None = None
+    ttl_ms: Annotated[int, Meta(ge=1, le=LONGEST_WAIT_MS)] | None = None
 
     @property
     def wants_receipt(self) -> bool:

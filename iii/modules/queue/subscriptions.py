@@ -15,7 +15,7 @@ from iii.errors import Code, RegistrationError
 from iii.modules.queue.limits import RateLimit
 from iii.modules.queue.settings import LaneSettings
 
-MAX_NUMBER = 2**53
+LARGEST_NUMBER = 2**53
 
 
 class TopicTrigger(msgspec.Struct):
@@ -108,6 +108,6 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_NUMBER:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_NUMBER:
         return None
     return value

@@ -174,11 +174,9 @@ class Topics:
         """What the topic kept goes to its first group, before anything else runs."""
         try:
             await self._adapter.move(topic(group.queue.name), [group.queue])
-        except NotSupported:
-            pass  # it stays where it is
         except IIIError as error:
             log.error(
-                "{queue} can't take what waited for it: {reason}",
+                "{queue} can't take what waited for its topic: {reason}",
                 queue=str(group.queue),
                 reason=error.message,
             )

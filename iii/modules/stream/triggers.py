@@ -1,7 +1,6 @@
 """Who wants to know what happens in a stream: the trigger type ``stream``.
 
-Bindings are found by what they filter for, so an event costs eight lookups at most,
-however many triggers there are.
+How they are found: ``iii.engine.filters``.
 """
 
 from __future__ import annotations
@@ -10,13 +9,10 @@ from msgspec import Raw
 
 from iii.engine.bindings import Binding
 from iii.engine.fanout import Fanout
+from iii.engine.filters import Concerned, Filters
 from iii.engine.inputs import InputError, Reader
 from iii.errors import Code, RegistrationError
 from iii.modules.stream.shapes import StreamTrigger
-
-# Stream, group and item; None: any.
-Filter = tuple[str | None, str | None, str | None]
-Wanted = list[tuple[Binding, str | None]]
 
 _READER = Reader(StreamTrigger)
 
@@ -31,9 +27,7 @@ class StreamTriggers:
     def __init__(self, fanout: Fanout, *, enabled: bool = True) -> None:
         self._fanout = fanout
         self._enabled = enabled
-        # filter → binding → condition
-        self._known: dict[Filter, dict[Binding, str | None]] = {}
-        self._filters: dict[Binding, Filter] = {}
+        self._filters = Filters()
 
     def add(self, binding: Binding) -> None:
         """Provider: ``binding`` wants to know.
@@ -46,34 +40,21 @@ class StreamTriggers:
             message = f"Failed to deserialize stream trigger: {error.text}"
             raise RegistrationError(Code.TRIGGER_REGISTRATION_FAILED, message) from error
         wanted = (config.stream_name or None, config.group_id or None, config.item_id or None)
-        self._filters[binding] = wanted
-        self._known.setdefault(wanted, {})[binding] = config.condition_function_id
+        self._filters.add(binding, wanted, config.condition_function_id)
 
     def remove(self, binding: Binding) -> None:
         """Provider: it doesn't any more."""
-        wanted = self._filters.pop(binding, None)
-        if wanted is not None:
-            del self._known[wanted][binding]
-            if not self._known[wanted]:
-                del self._known[wanted]
+        self._filters.remove(binding)
         self._fanout.forget(binding)
 
-    def concerned(self, stream: str, group: str, item: str | None) -> Wanted:
+    def concerned(self, stream: str, group: str, item: str | None) -> Concerned:
         """The bindings that want to know, each with its condition.
 
         :param item: None for an event of the group, which no filter for an item matches
         """
-        known = self._known
-        if not known or not self._enabled:
-            return []
-        found: Wanted = []
-        items = (None,) if item is None else (item, None)
-        for wanted in ((s, g, i) for s in (stream, None) for g in (group, None) for i in items):
-            if wanted in known:
-                found += known[wanted].items()
-        return found
+        return self._filters.concerned(stream, group, item) if self._enabled else []
 
-    def deliver(self, concerned: Wanted, payload: Raw) -> None:
+    def deliver(self, concerned: Concerned, payload: Raw) -> None:
         """Call their functions with ``payload``."""
         for binding, condition in concerned:
             self._fanout.deliver(binding, condition, payload)
