@@ -264,9 +264,12 @@ class Recorder:
 
     def _delete(self, vfs: int, name: int, sync_directory: int) -> int:
         path = _path(name)
+        self._here.directory = None
         status = self._real_delete(self._below_address, name, sync_directory)
         if status == 0 and self._names.pop(path, None) is not None:
             self.notes.append(Deleted(path.name))
+            if self._here.directory is not None:
+                self.notes.append(DirectorySynced(len(self.notes)))
         return int(status)
 
     def _open_directory(self, name: bytes, out: Any) -> int:

@@ -2,7 +2,8 @@
 
 A message is one row from the moment its receipt is sent until it has been handled or
 discarded.  Writes of one reactor turn are one batch of one commit, like everywhere in
-``iii.storage``: an enqueue is answered after it, everything else nobody waits for.
+``iii.storage``: an enqueue is answered after it, everything else nobody waits for, and
+alone it may be gathered for two milliseconds.
 
 A *change* that can't be recorded (the disk is full) is not forgotten: it is owed, and
 handed in again with the next batch, at the latest a second later.  So a crash may bring
@@ -40,6 +41,8 @@ log = Logger()
 T = TypeVar("T")
 
 RETRY_S = 1.0
+#: What nobody waits for is gathered so long: an acknowledgement each would be a commit each.
+GATHER_S = 0.002
 #: New messages that wait for the disk may hold so much; more are refused.
 MAX_PENDING_BYTES = 256 * 1024 * 1024
 
@@ -79,6 +82,9 @@ class Journal:
         self._turn = engine.turn
         self._database = database
         self._open: Batch | None = None
+        #: the open batch is handed in at the end of the turn
+        self._hurried = False
+        self._gathering: Timer | None = None
         self._submitted: deque[Batch] = deque()
         self._pending_bytes = 0
         #: what failed commits left to be recorded, and the reads that wait for that
@@ -314,6 +320,9 @@ class Journal:
         if self._again is not None:
             self._again.cancel()
             self._again = None
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         if self._owed:
             self._batch()
         self._submit()
@@ -327,7 +336,7 @@ class Journal:
         counts[place] = counts.get(place, 0) + by
 
     def _change(self, seq: int, row: rows.Row | None) -> None:
-        self._batch().changes.messages[seq] = row
+        self._gathered().changes.messages[seq] = row
         for reading in self._readings:
             reading.touched.add(seq)
 
@@ -355,15 +364,30 @@ class Journal:
         return self._batch().promise()
 
     def _batch(self) -> Batch:
-        batch = self._open
-        if batch is None:
-            batch = self._open = Batch()
+        """The open batch, which is handed in at the end of this turn: somebody waits for it."""
+        batch = self._gathered()
+        if not self._hurried:
+            self._hurried = True
             self._turn.begin()
             self._turn.later(self._submit)
         return batch
 
+    def _gathered(self) -> Batch:
+        """The open batch.  One that nobody waits for is handed in within ``GATHER_S``."""
+        batch = self._open
+        if batch is None:
+            batch = self._open = Batch()
+            if self._gathering is None:
+                self._gathering = self._clock.call_later(GATHER_S, self._gather_no_more)
+        return batch
+
+    def _gather_no_more(self) -> None:
+        self._gathering = None
+        self._submit()
+
     def _submit(self) -> None:
         batch, self._open = self._open, None
+        self._hurried = False
         if batch is None:
             return
         if self._closed:
@@ -451,7 +475,7 @@ class Journal:
         reading = Reading(work)
         self._readings.add(reading)
         if self._open is not None:
-            self._open.readers.append(reading)
+            self._batch().readers.append(reading)
         elif self._owed or self._waiting:
             self._waiting.append(reading)
             self._try_again()
