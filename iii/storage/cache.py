@@ -14,8 +14,10 @@ Slot = tuple[str, str, str]
 #: Position and value.
 Row = tuple[int, bytes]
 
-#: What an entry costs besides its bytes, measured with CPython 3.11.
-OVERHEAD_BYTES: Final = 350
+#: What an entry costs besides its texts and value, measured with CPython 3.11.
+OVERHEAD_BYTES: Final = 130
+#: Positions are kept in front of their values: two objects less for each row.
+_POSITION_BYTES: Final = 8
 
 
 class Unknown:
@@ -23,6 +25,9 @@ class Unknown:
 
 
 UNKNOWN: Final = Unknown()
+
+#: ``(first, second)`` → key → position and value in one, or None.
+_Generation = dict[tuple[str, str], dict[str, bytes | None]]
 
 
 class Cache:
@@ -33,40 +38,57 @@ class Cache:
 
     def __init__(self, limit_bytes: int) -> None:
         self._half = limit_bytes // 2
-        self._young: dict[Slot, Row | None] = {}
-        self._old: dict[Slot, Row | None] = {}
+        self._young: _Generation = {}
+        self._old: _Generation = {}
         self._young_bytes = 0
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether more would soon push something out."""
+        return not self._half or (bool(self._old) and self._young_bytes > self._half * 0.9)
 
     def get(self, slot: Slot) -> Row | Unknown | None:
         """The row, or ``UNKNOWN``."""
-        row = self._young.get(slot, UNKNOWN)
-        if row is not UNKNOWN:
-            return row
-        row = self._old.get(slot, UNKNOWN)
-        if not isinstance(row, Unknown):
-            self.put(slot, row)
-        return row
+        bucket, key = slot[:2], slot[2]
+        rows = self._young.get(bucket)
+        packed = UNKNOWN if rows is None else rows.get(key, UNKNOWN)
+        if packed is UNKNOWN:
+            rows = self._old.get(bucket)
+            packed = UNKNOWN if rows is None else rows.get(key, UNKNOWN)
+            if not isinstance(packed, Unknown):
+                self._put(slot, packed)
+        if packed is None or isinstance(packed, Unknown):
+            return packed
+        position = int.from_bytes(packed[:_POSITION_BYTES], "big")
+        return position, packed[_POSITION_BYTES:]
 
     def put(self, slot: Slot, row: Row | None) -> None:
         """Remember ``row``, unless it alone would fill a generation."""
-        young = self._young
-        before = young.pop(slot, UNKNOWN)
+        self._put(slot, None if row is None else row[0].to_bytes(_POSITION_BYTES, "big") + row[1])
+
+    def _put(self, slot: Slot, packed: bytes | None) -> None:
+        bucket, key = slot[:2], slot[2]
+        rows = self._young.get(bucket)
+        if rows is None:
+            rows = self._young[bucket] = {}
+            # A bucket's texts and table are there once.
+            self._young_bytes += OVERHEAD_BYTES + len(slot[0]) + len(slot[1])
+        before = rows.pop(key, UNKNOWN)
         if not isinstance(before, Unknown):
-            self._young_bytes -= _size(slot, before)
-        size = _size(slot, row)
+            self._young_bytes -= _size(key, before)
+        size = _size(key, packed)
         if size > self._half:
-            self._old.pop(slot, None)
+            self._old.get(bucket, {}).pop(key, None)
             return
-        young[slot] = row
+        rows[key] = packed
         self._young_bytes += size
         if self._young_bytes > self._half:
-            self._old = young
+            self._old = self._young
             self._young = {}
             self._young_bytes = 0
 
 
-def _size(slot: Slot, row: Row | None) -> int:
+def _size(key: str, packed: bytes | None) -> int:
     # The length of a text is not its bytes; the overhead is generous.
-    # Every slot has texts of its own, also of a bucket that others are in.
-    size = OVERHEAD_BYTES + len(slot[0]) + len(slot[1]) + len(slot[2])
-    return size if row is None else size + len(row[1])
+    size = OVERHEAD_BYTES + len(key)
+    return size if packed is None else size + len(packed)

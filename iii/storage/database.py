@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 #: How old an acknowledged write may be that is not on the disk yet (durability ``os``).
 SYNC_S = 1.0
-READ_CACHE_KIB = 16 * 1024
+READ_CACHE_KIB = 64 * 1024
 
 
 class Database:

@@ -23,7 +23,7 @@ from iii.storage.store import Store
 log = Logger()
 
 IN_MEMORY, FILE_BASED = "in_memory", "file_based"
-DEFAULT_CACHE_BYTES = 128 * 1024 * 1024
+DEFAULT_CACHE_BYTES = 256 * 1024 * 1024
 
 Durability = Literal["memory", "os", "fsync"]
 
