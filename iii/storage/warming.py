@@ -24,8 +24,8 @@ from iii.storage.database import Database
 
 log = Logger()
 
-PIECE_ROWS = 500
-PAUSE_S = 0.005
+PIECE_ROWS = 1_000
+PAUSE_S = 0.002
 
 _PIECE = (
     "SELECT position, first, second, key, value FROM entries WHERE position < ? "
