@@ -147,7 +147,6 @@ class Fanout:
         lane = self._lanes.pop(binding, None)
         if lane is None:
             return
-        lane.running -= len(lane.deciding)
         lane.deciding.clear()
         lane.waiting.clear()
         lane.waiting_bytes = 0

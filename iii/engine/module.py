@@ -9,7 +9,7 @@ connect only after every module has started.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -29,6 +29,10 @@ from iii.engine.workers import Worker
 
 if TYPE_CHECKING:
     from iii.engine.core import Engine
+
+
+FunctionRow = tuple[str, Handler, type[msgspec.Struct], Any, str]
+"""Id, handler, what it takes, what it gives (None: unsaid), description."""
 
 
 class NoConfig(msgspec.Struct):
@@ -115,6 +119,13 @@ class ModuleApi:
                 metadata=metadata,
             ),
         )
+
+    def functions(self, rows: Iterable[FunctionRow], aliases: Mapping[str, str]) -> None:
+        """Offer a table of functions, and older names of them (old → id)."""
+        for id, handler, takes, gives, description in rows:
+            self.function(id, handler, takes=takes, gives=gives, description=description)
+        for old, id in aliases.items():
+            self.alias(old, id)
 
     def alias(self, old: str, id: str) -> None:
         """Answer calls of ``old`` with ``id`` as long as nobody registers ``old`` itself."""

@@ -115,7 +115,6 @@ class EntryStore:
         self._database = database
         self._read_row = database.reader.cursor()
         self._cache = Cache(cache_bytes)
-        self._snapshot = False
         self._warming: Warming | None = None
         self._clock = engine.clock
         self._pending: dict[Slot, tuple[_Batch, Row | None]] = {}
@@ -193,10 +192,10 @@ class EntryStore:
 
     def close(self) -> Deferred[None]:
         """Store: finish all writes and let go of the file."""
+        self._end_snapshot()
         self._closed = True
         if self._warming is not None:
             self._warming.stop()
-        self._end_snapshot()
         self._submit()
         return self._database.close()
 
@@ -227,15 +226,15 @@ class EntryStore:
 
     def _open_snapshot(self) -> None:
         """The reads of one turn share a transaction: each of its own would cost half more."""
-        if not self._snapshot:
-            self._database.reader.execute("BEGIN")
-            self._snapshot = True
+        reader = self._database.reader
+        if not reader.in_transaction:
+            reader.execute("BEGIN")
             self._turn.begin()
             self._turn.later(self._end_snapshot)
 
     def _end_snapshot(self) -> None:
-        if self._snapshot:
-            self._snapshot = False
+        # SQLite itself may have ended it, after an error of the disk.
+        if not self._closed and self._database.reader.in_transaction:
             self._database.reader.execute("COMMIT")
 
     def _warm(self) -> None:
@@ -337,13 +336,13 @@ class EntryStore:
         return over
 
     def _at_length(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-        """Read in the keeper thread, behind every write so far."""
+        """Read in the reader thread, behind every write so far."""
         newest = self._open or (self._submitted[-1] if self._submitted else None)
         if newest is None:
-            return self._in_keeper(work)
-        return self._after(newest).addCallback(lambda _: self._in_keeper(work))
+            return self._in_reader(work)
+        return self._after(newest).addCallback(lambda _: self._in_reader(work))
 
-    def _in_keeper(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
+    def _in_reader(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
         # Again: the batch it waited for may have been the last.
         return fail(self._gone()) if self._closed else self._database.read_at_length(work)
 

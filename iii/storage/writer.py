@@ -10,10 +10,10 @@ over before the reactor heard of it: what they contain was computed from values 
 never became real.  ``resume`` marks the point in the queue from which on the reactor
 knew.
 
-A second thread per file, the *keeper*, does what takes long and hurries nobody: it syncs
-the write-ahead log once a second (durability ``os``), moves it into the file when it has
-grown, and runs long reads on a connection of its own.  Only the last step of folding the
-log, which needs a moment without writes, is the writer's.
+Two more threads per file never write values, so that neither waits for the other.  The
+*reader* runs reads that may be long.  The *keeper* syncs the write-ahead log once a second
+(durability ``os``) and moves it into the file when it has grown; only the last step of
+that, which needs a moment without writes, is the writer's.  ``database`` owns all three.
 """
 
 from __future__ import annotations

@@ -6,19 +6,15 @@ Releases up to 0.8 of the original had it; configurations of that time name it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from iii.engine.inputs import Input
-from iii.engine.module import Module, ModuleApi
+from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.kv_server import shapes
 from iii.modules.kv_server.service import KvServer
 from iii.storage.kvstore import KvStore, StoreConfig
 from iii.storage.store import Store
-
-Row = tuple[str, Callable[[Any], Any], type[Input], Any, str]
 
 
 class KvServerModule(Module):
@@ -34,35 +30,39 @@ class KvServerModule(Module):
     def start(self, engine: ModuleApi) -> None:
         """Module: open the store, offer the functions under their new and old names."""
         self._store = KvStore(self.settings).open(engine, "kv_server", self.stores)
-        for name, handler, takes, gives, description in _functions(KvServer(self._store)):
-            id = f"kv_server::{name}"
-            engine.function(id, handler, takes=takes, gives=gives, description=description)
-            engine.alias(f"kv_server.{name}", id)
+        functions = _functions(KvServer(self._store))
+        engine.functions(functions, {row[0].replace("::", "."): row[0] for row in functions})
 
     def stop(self) -> Deferred[None] | None:
         """Module: finish the writes."""
         return None if self._store is None else self._store.close()
 
 
-def _functions(kv: KvServer) -> tuple[Row, ...]:
+def _functions(kv: KvServer) -> tuple[FunctionRow, ...]:
     return (
-        ("get", kv.get, shapes.GetInput, None, "Get a value"),
-        ("set", kv.set, shapes.SetInput, shapes.Written, "Keep a value"),
-        ("delete", kv.delete, shapes.DeleteInput, shapes.Deleted, "Take a value out"),
+        ("kv_server::get", kv.get, shapes.GetInput, None, "Get a value"),
+        ("kv_server::set", kv.set, shapes.SetInput, shapes.Written, "Keep a value"),
+        ("kv_server::delete", kv.delete, shapes.DeleteInput, shapes.Deleted, "Take a value out"),
         (
-            "update",
+            "kv_server::update",
             kv.update,
             shapes.UpdateInput,
             shapes.Updated,
             "Change a value with no other write in between",
         ),
-        ("list", kv.list, shapes.ListInput, list[Any], "List the values of an index"),
+        ("kv_server::list", kv.list, shapes.ListInput, list[Any], "List the values of an index"),
         (
-            "list_keys_with_prefix",
+            "kv_server::list_keys_with_prefix",
             kv.list_keys_with_prefix,
             shapes.ListKeysWithPrefixInput,
             list[str],
             "List the indexes whose name starts with a prefix",
         ),
-        ("list_groups", kv.list_groups, shapes.ListGroupsInput, shapes.Groups, "List the indexes"),
+        (
+            "kv_server::list_groups",
+            kv.list_groups,
+            shapes.ListGroupsInput,
+            shapes.Groups,
+            "List the indexes",
+        ),
     )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw
 
-from iii.engine.module import ModuleApi
+from iii.engine.module import FunctionRow, ModuleApi
 from iii.errors import Code, IIIError
 from iii.modules.queue import shapes
 from iii.modules.queue.adapter import Counts, DeadFilter, NotSupported, QueueAdapter, Status
@@ -26,8 +26,6 @@ T = TypeVar("T")
 FUNCTION_QUEUE = "function_queue"
 #: How the original calls a named queue in its lists.
 NAMED_PREFIX = "__fn_queue::"
-
-Row = tuple[str, Callable[[Any], Any], type[msgspec.Struct], Any, str]
 
 
 class Admin:
@@ -43,12 +41,11 @@ class Admin:
 
     def install(self, engine: ModuleApi) -> None:
         """Offer them."""
-        for id, handler, takes, gives, description in self._table():
-            engine.function(id, handler, takes=takes, gives=gives, description=description)
+        engine.functions(self._table(), {})
 
-    def _table(self) -> tuple[Row, ...]:
+    def _table(self) -> tuple[FunctionRow, ...]:
         s = shapes
-        rows: tuple[Row, ...] = (
+        rows: tuple[FunctionRow, ...] = (
             (
                 "iii::queue::redrive",
                 self.redrive,

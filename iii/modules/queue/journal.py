@@ -9,7 +9,7 @@ A *change* that can't be recorded (the disk is full) is not forgotten: it is owe
 handed in again with the next batch, at the latest a second later.  So a crash may bring
 a message back that was handled, but never loses one that was not.
 
-Rows are read on in the keeper thread while the reactor goes on changing them.  A read
+Rows are read on in the reader thread while the reactor goes on changing them.  A read
 sees everything that was changed before it was asked for, and its answer leaves out what
 was changed since, and what is being added: whoever does either offers the message to its
 row himself.  Nothing here knows functions, triggers or slots; ``lane`` decides what runs.
@@ -455,7 +455,7 @@ class Journal:
             raise self._database.error(error) from error
 
     def _read_committed(self, work: Callable[[sqlite3.Connection], T]) -> Deferred[T]:
-        """Read in the keeper thread, behind every write so far; what is owed is not waited for."""
+        """Read in the reader thread, behind every write so far; what is owed is not waited for."""
         if self._closed:
             error = StoreError(Code.SHUTTING_DOWN, f"{self._database.path}: it is closed")
             return fail(error)

@@ -6,14 +6,12 @@ SDKs before 0.2 call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from iii.engine.fanout import Fanout
-from iii.engine.inputs import Input
-from iii.engine.module import Module, ModuleApi
+from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.state import shapes
 from iii.modules.state.config import StateConfig
 from iii.modules.state.service import State
@@ -32,8 +30,6 @@ ALIASES = {
     "state.getGroup": "state::list",
     "state.listGroups": "state::list_groups",
 }
-
-Row = tuple[str, Callable[[Any], Any], type[Input], Any, str]
 
 
 class StateModule(Module):
@@ -54,12 +50,8 @@ class StateModule(Module):
         self._store = self.adapter.open(engine, "state", self.stores)
         self._fanout = Fanout(engine, "state")
         triggers = StateTriggers(self._fanout, enabled=settings.triggers_enabled)
-        for id, handler, takes, gives, description in _functions(
-            State(self._store, triggers, settings.max_value_bytes)
-        ):
-            engine.function(id, handler, takes=takes, gives=gives, description=description)
-        for old, id in ALIASES.items():
-            engine.alias(old, id)
+        state = State(self._store, triggers, settings.max_value_bytes)
+        engine.functions(_functions(state), ALIASES)
         engine.trigger_type(
             "state",
             triggers,
@@ -79,7 +71,7 @@ class StateModule(Module):
         return None if self._store is None else self._store.close()
 
 
-def _functions(state: State) -> tuple[Row, ...]:
+def _functions(state: State) -> tuple[FunctionRow, ...]:
     return (
         ("state::set", state.set, shapes.SetInput, shapes.Written, "Keep a value"),
         ("state::get", state.get, shapes.GetInput, None, "Get a value"),

@@ -9,55 +9,28 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from iii.engine.bindings import Binding
-from iii.engine.fanout import Fanout
-from iii.engine.filters import Filters
-from iii.engine.inputs import InputError, Reader
+from iii.engine.filters import Filter, FilteredTriggers
+from iii.engine.inputs import Reader
 from iii.engine.invocations import NULL
-from iii.errors import Code, RegistrationError
 from iii.modules.state.shapes import StateEvent, StateTrigger
 from iii.storage.store import Change
 
-_READER = Reader(StateTrigger)
 
+class StateTriggers(FilteredTriggers):
+    """The provider of ``state`` triggers: they filter for scope and key."""
 
-class StateTriggers:
-    """The provider of ``state`` triggers.
+    reader = Reader(StateTrigger)
+    refusal = "Failed to parse trigger config"
 
-    :param fanout: takes events to the functions
-    :param enabled: False: triggers can be registered, and nothing fires them
-    """
-
-    def __init__(self, fanout: Fanout, *, enabled: bool = True) -> None:
-        self._fanout = fanout
-        self._enabled = enabled
-        self._filters = Filters()
-
-    def add(self, binding: Binding) -> None:
-        """Provider: ``binding`` wants to know.
-
-        :raises RegistrationError: its configuration is wrong
-        """
-        try:
-            config = _READER.read(bytes(binding.config))
-        except InputError as error:
-            message = f"Failed to parse trigger config: {error.text}"
-            raise RegistrationError(Code.TRIGGER_REGISTRATION_FAILED, message) from error
-        self._filters.add(binding, (config.scope, config.key), config.condition_function_id)
-
-    def remove(self, binding: Binding) -> None:
-        """Provider: it doesn't any more."""
-        self._filters.remove(binding)
-        self._fanout.forget(binding)
+    def wanted(self, config: StateTrigger) -> Filter:
+        """FilteredTriggers: an empty text is a value like any other."""
+        return (config.scope, config.key)
 
     def changed(self, scope: str, key: str, change: Change) -> None:
         """A value was written: tell who wants to know."""
-        concerned = self._filters.concerned(scope, key) if self._enabled else []
-        if not concerned:
-            return
-        payload = _event(scope, key, change)
-        for binding, condition in concerned:
-            self._fanout.deliver(binding, condition, payload)
+        concerned = self.concerned(scope, key)
+        if concerned:
+            self.deliver(concerned, _event(scope, key, change))
 
 
 def _event(scope: str, key: str, change: Change) -> Raw:

@@ -7,12 +7,8 @@ their own.  Where the values are kept is the adapter's business; ``stream.*`` an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from iii.engine.fanout import Fanout
-from iii.engine.inputs import Input
-from iii.engine.module import Module, ModuleApi
+from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.stream import shapes
 from iii.modules.stream.admission import Admission, GateTrigger
 from iii.modules.stream.config import StreamConfig
@@ -32,8 +28,6 @@ ALIASES = {
     "streams.getGroup": "stream::list",
     "streams.listGroups": "stream::list_groups",
 }
-
-Row = tuple[str, Callable[[Any], Any], type[Input], Any, str]
 
 
 class StreamModule(Module):
@@ -69,10 +63,7 @@ class StreamModule(Module):
             publish=subscriptions.publish,
             max_value_bytes=settings.max_value_bytes,
         )
-        for id, handler, takes, gives, description in _functions(streams):
-            engine.function(id, handler, takes=takes, gives=gives, description=description)
-        for old, id in ALIASES.items():
-            engine.alias(old, id)
+        engine.functions(_functions(streams), ALIASES)
         engine.trigger_type(
             "stream",
             triggers,
@@ -126,7 +117,7 @@ class StreamModule(Module):
             await self._store.close()
 
 
-def _functions(streams: Streams) -> tuple[Row, ...]:
+def _functions(streams: Streams) -> tuple[FunctionRow, ...]:
     return (
         ("stream::set", streams.set, shapes.SetInput, shapes.Written, "Keep an item"),
         ("stream::get", streams.get, shapes.GetInput, None, "Get an item"),
