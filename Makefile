@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 JOBS ?= 2
 TESTS ?= tests
 # Long forms that have files of their own.
-SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills
+SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills tests.soak.memory
 
 # The stamps lie in the environment, so they go with it.
 DEV := $(VENV)/.installed-dev
@@ -51,7 +51,7 @@ test-browser: $(DEV)  ## Use the live board in Chromium, against the engine.
 bench: $(BENCH)  ## Measure, compared with the baseline engine.
 	$(BIN)/python -m benchmarks all
 
-soak: $(DEV)  ## Run the long tests (about half an hour).
+soak: $(DEV)  ## Run the long tests (about two hours).
 	III_SOAK=1 $(BIN)/trial $(TESTS)
 	$(BIN)/trial $(SOAK)
 	$(BIN)/python -m tests.sdks --soak

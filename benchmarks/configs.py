@@ -7,15 +7,27 @@ QUEUE_DIRECTORY = "queue"
 #: of 50 messages at once; of one a group; and one that keeps what it gets
 PLAIN_QUEUE, FIFO_QUEUE, PARKED_QUEUE = "plain", "ordered", "parked"
 
-HTTP_CONFIG = """\
+#: What the suites of other things run with: calls are not recorded, figures not shown.
+_QUIET = """\
+  - class: modules::observability::OtelModule
+    config: {enabled: false, prometheus_port: 0}
+"""
+_RECORDED = _QUIET.replace("enabled: false, ", "")
+HTTP_CONFIG = f"""\
 port: 0
 modules:
+{_QUIET}\
   - class: modules::api::RestApiModule
-    config: {host: 127.0.0.1, port: 0}
+    config: {{host: 127.0.0.1, port: 0}}
 """
+#: The same with default settings of observability, except that no port is opened.
+RECORDED_CONFIG = HTTP_CONFIG.replace(_QUIET, _RECORDED)
+#: The same with room for all spans of a measure, so that each can be counted.
+ROOMY_CONFIG = RECORDED_CONFIG.replace("{prometheus", "{memory_max_bytes: 536870912, prometheus")
 STORES_CONFIG = f"""\
 port: 0
 modules:
+{_QUIET}\
   - class: modules::state::StateModule
     config:
       adapter:
@@ -29,14 +41,15 @@ modules:
         class: modules::stream::adapters::KvStore
         config: {{file_path: ./stream, durability: os}}
 """
-CRON_CONFIG = """\
+CRON_CONFIG = f"""\
 port: 0
 modules:
+{_QUIET}\
   - class: modules::cron::CronModule
     config:
       adapter:
         class: modules::cron::KvCronAdapter
-        config: {file_path: ./cron}
+        config: {{file_path: ./cron}}
 """
 
 
@@ -48,11 +61,12 @@ def queue_config(durability: str) -> str:
     return f"""\
 port: 0
 modules:
+{_QUIET}\
   - class: modules::queue::QueueModule
     config:
       queue_configs:
         {PLAIN_QUEUE}: {{concurrency: 50}}
-        {FIFO_QUEUE}: {{type: fifo, message_group_field: group, backoff_ms: 10}}
+        {FIFO_QUEUE}: {{type: fifo, message_group_field: group, concurrency: 50, backoff_ms: 10}}
         {PARKED_QUEUE}: {{concurrency: 0}}
       adapter:
         class: modules::queue::BuiltinQueueAdapter

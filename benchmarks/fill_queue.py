@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from msgspec import Raw
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from iii.engine.core import Engine
-from iii.engine.ids import uuid4_text
+from iii.engine.ids import next_id
 from iii.engine.module import ModuleApi
 from iii.modules.queue.builtin import NAME, SCHEMA
 from iii.modules.queue.journal import Journal
@@ -37,11 +38,11 @@ async def fill(path: Path, count: int, queue: str, function_id: str, data: str) 
     for first in range(0, count, MESSAGES_PER_TURN):
         numbers = range(first, min(count, first + MESSAGES_PER_TURN))
         messages = [
-            Message(
+            Message.new(
                 journal.next_seq(),
-                uuid4_text(),
+                next_id(),
                 lane,
-                (data % (number % 100, number)).encode(),
+                Raw((data % (number % 100, number)).encode()),
                 details,
                 created_ms=created_ms,
                 function_id=function_id,

@@ -240,6 +240,11 @@ def producer(server: Server) -> Companion:
     return Companion("benchmarks.producer", server, "--url", server.worker_url)
 
 
+def span_sender(server: Server) -> Companion:
+    """A ``benchmarks.spans``."""
+    return Companion("benchmarks.spans", server, "--port", str(server.ports["worker"]))
+
+
 def timekeeper(server: Server) -> Companion:
     """A ``benchmarks.timekeeper``."""
     return Companion("benchmarks.timekeeper", server, "--url", server.worker_url)

@@ -101,9 +101,13 @@ class Side:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def companion(self, companion: Companion) -> Companion:
+        """Start a program that lives as long as the side."""
+        return self._stack.enter_context(companion)
+
     def worker(self, role: str, *options: str) -> Companion:
         """Start a worker that lives as long as the side."""
-        return self._stack.enter_context(worker(role, self.server, *options))
+        return self.companion(worker(role, self.server, *options))
 
     def serve(self) -> None:
         """A worker with the functions and HTTP routes of the situation."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 from time import sleep
 
 from benchmarks.cron import Cron
+from benchmarks.observability import Observability
 from benchmarks.processes import ENGINE
 from benchmarks.queues import Backlog, Queue
 from benchmarks.stats import Figure, Rounds, Target
@@ -211,5 +212,6 @@ SUITES: dict[str, Suite] = {
         Queue(),
         Backlog(),
         Cron(),
+        Observability(),
     )
 }

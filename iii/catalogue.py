@@ -199,7 +199,7 @@ KNOWN: tuple[KnownModule, ...] = (
     KnownModule(
         "modules::shell::ExecModule",
         "iii-exec",
-        absent="its commands are not run",
+        module="iii.modules.shell.module:ExecModule",
     ),
     KnownModule(
         "modules::bridge_client::BridgeClientModule",
@@ -209,7 +209,9 @@ KNOWN: tuple[KnownModule, ...] = (
     KnownModule(
         "modules::http_functions::HttpFunctionsModule",
         "iii-http-functions",
-        absent="functions with a URL can't be called",
+        default=True,
+        mandatory=True,
+        module="iii.modules.http_functions.module:HttpFunctionsModule",
     ),
     KnownModule("iii-worker-manager", "iii-worker-manager", role=Role.LISTENER, port=49134),
     KnownModule("modules::telemetry::TelemetryModule", "iii-telemetry", role=Role.INERT),

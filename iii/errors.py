@@ -66,6 +66,7 @@ class Code(StrEnum):
     JSON_ERROR = "JSON_ERROR"
 
     TOPIC_NOT_SET = "topic_not_set"
+    PUBLISH_FAILED = "publish_failed"
     TOPIC_REQUIRED = "topic_required"
     QUEUE_NOT_SET = "queue_not_set"
     MESSAGE_ID_NOT_SET = "message_id_not_set"
@@ -78,14 +79,31 @@ class Code(StrEnum):
     REDRIVE_MESSAGE_FAILED = "redrive_message_failed"
     DISCARD_MESSAGE_FAILED = "discard_message_failed"
 
+    MEMORY_EXPORTER_NOT_ENABLED = "memory_exporter_not_enabled"
+    TRACE_STORAGE_CLEAR_FAILED = "trace_storage_clear_failed"
+    URL_VALIDATION_FAILED = "url_validation_failed"
+    SECRET_NOT_FOUND = "secret_not_found"
+    TOKEN_NOT_FOUND = "token_not_found"
+    API_KEY_NOT_FOUND = "api_key_not_found"
+    MISSING_ENV_VAR = "missing_env_var"
+    HTTP_REQUEST_FAILED = "http_request_failed"
+    HTTP_RESPONSE_FAILED = "http_response_failed"
+    HTTP_ERROR = "http_error"
+    INVALID_RESPONSE = "invalid_response"
+    TIMESTAMP_ERROR = "timestamp_error"
+
     STORE_FULL = "store_full"
     STORE_READ_ONLY = "store_read_only"
     STORE_LOCKED = "store_locked"
     STORE_CORRUPT = "store_corrupt"
     STORE_ERROR = "store_error"
+    REDIS_UNAVAILABLE = "redis_unavailable"
+    REDIS_ERROR = "redis_error"
 
     CONFIG_ERROR = "config_error"
     ADDRESS_IN_USE = "address_in_use"
+
+    INVALID_AGGREGATE_INTERVAL = "invalid_aggregate_interval"
 
     TIMEOUT = "TIMEOUT"
     SHUTDOWN = "SHUTDOWN"

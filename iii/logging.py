@@ -2,12 +2,16 @@
 
 One ``LogOutput`` per process takes every Twisted log event.  ``Levels`` decides by
 the event's namespace, from directives like ``info,iii.wire=debug``; the format is
-``default`` (a line for people, extra fields indented below) or ``json`` (one object
+``default`` (a line for people, extra fields as a tree below) or ``json`` (one object
 per line).  It starts with ``info`` and ``default``, because lines are written before
 the configuration is read; ``configure`` applies what the configuration says.
 
 Libraries are held to warnings unless a directive names them: a socket that was
 bound or a factory that stopped is not news to an operator.
+
+Names of an event's members that begin with ``log_`` are not shown as fields.  Two of them
+are ours: ``log_weight`` stands for a level that Twisted does not have, ``log_text`` is a
+message that is no format.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from string import Formatter
 from typing import Any, Literal, TextIO
 
@@ -34,10 +39,14 @@ _WEIGHT = {
     LogLevel.info: INFO,
     LogLevel.debug: DEBUG,
 }
-_NAME = {ERROR: "ERROR", WARN: "WARN", INFO: "INFO", DEBUG: "DEBUG"}
-_COLOUR = {ERROR: "31", WARN: "33", INFO: "32", DEBUG: "36"}
+_NAME = {ERROR: "ERROR", WARN: "WARN", INFO: "INFO", DEBUG: "DEBUG", TRACE: "TRACE"}
+_COLOUR = {ERROR: "31", WARN: "33", INFO: "32", DEBUG: "36", TRACE: "35"}
 _LIBRARIES = {"twisted": WARN, "autobahn": WARN, "txaio": WARN, "log_legacy": WARN}
 _INTERNAL = frozenset(("message", "time", "system", "format", "isError", "why", "failure"))
+_SIMPLE = frozenset((int, float, bool, type(None)))
+_INDENT = "    "
+#: A value nested deeper than this is shown in one line.
+MAX_TREE_DEPTH = 32
 
 
 class Levels:
@@ -75,7 +84,13 @@ class Levels:
             limit = self._known[namespace] = self._limit(namespace)
         return weight <= limit
 
+    @classmethod
+    def of(cls, level: str | None, environ: Mapping[str, str]) -> Levels:
+        """What a configuration says; None means ``RUST_LOG``, or else ``info``."""
+        return cls(level or environ.get("RUST_LOG") or "info")
+
     def _limit(self, namespace: str) -> int:
+        namespace = _dotted(namespace)
         for target in self._order:
             if namespace == target or namespace.startswith(f"{target}."):
                 return self._targets[target]
@@ -128,14 +143,13 @@ class LogOutput:
         :param level: directives; None means ``RUST_LOG``, or else ``info``
         """
         self._format = "json" if format.lower() == "json" else "default"
-        self._levels = Levels(level or environ.get("RUST_LOG") or "info")
+        self._levels = Levels.of(level, environ)
         for fault in self._levels.faults:
             print(f"log level: '{fault}' is no level and was skipped", file=sys.stderr)
 
     def __call__(self, event: dict[str, Any]) -> None:
         """ILogObserver."""
-        weight = _WEIGHT.get(event.get("log_level"), INFO)
-        namespace = str(event.get("log_namespace") or "log_legacy")
+        weight, namespace = weight_of(event), namespace_of(event)
         if not self._levels.shows(namespace, weight):
             return
         text = (
@@ -147,45 +161,112 @@ class LogOutput:
         self._stream.flush()
 
 
+def weight_of(event: Mapping[str, Any]) -> int:
+    """How important an event is: ``ERROR`` … ``TRACE``."""
+    weight: int | None = event.get("log_weight")
+    return _WEIGHT.get(event.get("log_level"), INFO) if weight is None else weight
+
+
+def namespace_of(event: Mapping[str, Any]) -> str:
+    """Where an event is from."""
+    return str(event.get("log_namespace") or "log_legacy")
+
+
+def message_of(event: Mapping[str, Any]) -> str:
+    """What an event says."""
+    text: str | None = event.get("log_text")
+    return formatEvent(dict(event)) if text is None else text
+
+
+def fields_of(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What an event says beside its message, as values that JSON has."""
+    for name, value in event.items():
+        if not name.startswith("log_") and name not in _INTERNAL:
+            yield name, plain(value)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it: objects as their text, and so is what can't be encoded."""
+    kind = type(value)
+    if kind in _SIMPLE or (kind is str and value.isascii()):
+        return value
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+    except Exception:  # an object's __str__ may raise anything, and a log line must not
+        return ascii(value) if isinstance(value, str) else f"<{type(value).__name__}>"
+
+
 def json_line(event: Mapping[str, Any], weight: int, namespace: str) -> str:
     """``{"timestamp":…,"level":…,"fields":{"message":…},"target":…}``."""
-    fields: dict[str, Any] = {"message": formatEvent(dict(event)), **dict(_fields(event))}
+    fields: dict[str, Any] = {"message": plain(message_of(event)), **dict(fields_of(event))}
     if "log_failure" in event:
-        fields["error"] = event["log_failure"].getTraceback()
+        fields["error"] = plain(event["log_failure"].getTraceback())
     line = {
         "timestamp": _moment(event).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "level": _NAME[weight],
         "fields": fields,
         "target": namespace,
     }
-    return msgspec.json.encode(line, enc_hook=str).decode()
+    return msgspec.json.encode(line).decode()
 
 
 def text_lines(
     event: Mapping[str, Any], weight: int, namespace: str, *, colour: bool = False
 ) -> str:
-    """``[09:41:07.512 AM] [INFO] target message``, then what the message leaves out."""
+    """``[09:41:07.512 AM] [INFO] target message``, then what the message leaves out.
+
+    An event that has a ``function`` shows it instead of the target.
+    """
     moment = _moment(event)
     clock = f"{moment:%I:%M:%S}.{moment.microsecond // 1000:03d} {moment:%p}"
-    level, target = f"[{_NAME[weight]}]", namespace
+    fields = dict(fields_of(event))
+    shown = _mentioned(event)
+    said = ["", *(fields[name] for name in shown if name in fields)]
+    function = None if "function" in shown else fields.pop("function", None)
+    level, header = f"[{_NAME[weight]}]", namespace if function is None else str(function)
     if colour:
         level = f"\x1b[{_COLOUR[weight]}m{level}\x1b[0m"
-        target = f"\x1b[2m{target}\x1b[0m"
-    shown = _mentioned(event)
-    said = [event[name] for name in shown if name in event]
-    rest = [
-        (name, value)
-        for name, value in _fields(event)
-        if name not in shown and value != "" and value not in said
-    ]
-    lines = [f"[{clock}] {level} {target} {formatEvent(dict(event))}"]
-    for index, (name, value) in enumerate(rest):
-        branch = "└" if index == len(rest) - 1 else "├"
-        shown_value = msgspec.json.encode(value, enc_hook=str).decode()
-        lines.append(f"    {branch} {name}: {shown_value}")
+        header = f"\x1b[2m{header}\x1b[0m"
+    rest = {
+        name: value
+        for name, value in fields.items()
+        if name not in shown and not (isinstance(value, str) and value in said)
+    }
+    lines = [f"[{clock}] {level} {header} {message_of(event)}"]
+    _branch(lines, 1, [(f"{name}: ", value) for name, value in rest.items()])
     if "log_failure" in event:
         lines.append(event["log_failure"].getTraceback().rstrip())
     return "\n".join(lines)
+
+
+def _branch(lines: list[str], depth: int, items: list[tuple[str, Any]]) -> None:
+    """Add a line for each item, and below it what is inside."""
+    for index, (label, value) in enumerate(items):
+        mark = "└" if index == len(items) - 1 else "├"
+        start = f"{_INDENT * depth}{mark} {label}"
+        value = _expanded(value)
+        if not value or not isinstance(value, dict | list) or depth > MAX_TREE_DEPTH:
+            lines.append(f"{start}{msgspec.json.encode(value).decode()}")
+            continue
+        if isinstance(value, dict):
+            opened, closed = "{", "}"
+            inside = [(f"{name}: ", member) for name, member in value.items()]
+        else:
+            opened, closed = "[", "]"
+            inside = [("", member) for member in value]
+        lines.append(f"{start}{opened}")
+        _branch(lines, depth + 1, inside)
+        lines.append(f"{_INDENT * depth}{closed}")
+
+
+def _expanded(value: Any) -> Any:
+    """What a text says when it is a JSON object or list."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return value
+    return value
 
 
 def _is_terminal(stream: TextIO) -> bool:
@@ -198,19 +279,17 @@ def _moment(event: Mapping[str, Any]) -> datetime:
     return datetime.fromtimestamp(event.get("log_time", 0.0), UTC).astimezone()
 
 
-def _fields(event: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in event.items():
-        if not name.startswith("log_") and name not in _INTERNAL:
-            yield name, value
-
-
-def _mentioned(event: Mapping[str, Any]) -> set[str]:
+def _mentioned(event: Mapping[str, Any]) -> frozenset[str]:
     """The fields that the message shows already."""
     format = event.get("log_format")
-    if not isinstance(format, str):
-        return set()
+    return _names_in(format) if isinstance(format, str) else frozenset()
+
+
+@lru_cache(1_000)
+def _names_in(format: str) -> frozenset[str]:
     try:
         parsed = list(Formatter().parse(format))
     except ValueError:
-        return set()
-    return {name.split(".")[0].split("[")[0].rstrip("()") for _, name, _, _ in parsed if name}
+        return frozenset()
+    names = (name for _, name, _, _ in parsed if name)
+    return frozenset(name.split(".")[0].split("[")[0].rstrip("()") for name in names)

@@ -34,7 +34,7 @@ from iii.engine.module import Module, ModuleApi
 from iii.entries import AdapterChoice, Configuration, Entry, check_config
 from iii.errors import Code, ConfigError, IIIError, StartError
 from iii.logging import LogOutput
-from iii.modules.observability.module import ObservabilityConfig
+from iii.modules.observability.config import ObservabilityConfig
 from iii.net import is_loopback
 from iii.storage.kvstore import IN_MEMORY, StoreConfig
 from iii.websocket.codes import CLOSE_RESTART
@@ -54,17 +54,20 @@ class ModuleService(Service):
     """One module of a running engine.
 
     :ivar entry: the configuration entry it was made from
+    :ivar started: it is up
     """
 
     def __init__(self, entry: Entry, module: Module, api: ModuleApi) -> None:
         self.entry = entry
         self.module = module
+        self.started = False
         self._api = api
 
     async def start(self) -> None:
         """Let the module register and bind."""
         try:
             await _awaited(self.module.start(self._api))
+            self.started = True
         except Exception as error:
             raise _start_error("initialize", self.entry, error) from error
 
@@ -98,6 +101,7 @@ class EngineService(MultiService):
     :param output: the process's log, to which the configured level and format are applied
     :ivar engine: the engine
     :ivar listeners: the worker ports, once started
+    :ivar failure: why it did not start; what was started may still be stopping
     """
 
     def __init__(
@@ -119,8 +123,10 @@ class EngineService(MultiService):
             invocation_limit_s=settings.invocation_limit_ms / 1000,
         )
         self.listeners: list[WorkerListener] = []
+        self.engine.not_ready = self._not_ready
         self._environ = environ
         self.output = output
+        self.failure: BaseException | None = None
         self._stopped: Deferred[None] | None = None
 
     @property
@@ -162,7 +168,8 @@ class EngineService(MultiService):
                 if entry.module.role is Role.MODULE and not entry.module.missing:
                     await self._start_module(entry)
             self._listen()
-        except BaseException:
+        except BaseException as error:
+            self.failure = error
             if self._stopped is None:
                 await self._undo()
             raise
@@ -185,6 +192,13 @@ class EngineService(MultiService):
         again: Deferred[None] = Deferred()
         self._stopped.chainDeferred(again)
         return again
+
+    def _not_ready(self) -> list[str]:
+        if self.engine.closing:
+            return ["the engine is stopping"]
+        waiting = [service.entry.name for service in self.modules if not service.started]
+        wanted = len(self.configuration.worker_listeners)
+        return waiting if len(self.listeners) == wanted else [*waiting, "worker port"]
 
     # Start -----------------------------------------------------------------------------
 
@@ -284,7 +298,7 @@ class EngineService(MultiService):
         if count := self._in_flight():
             log.info("waiting for {count} call(s) or answer(s) in flight", count=count)
         while (count := self._in_flight()) and clock.monotonic() < until:
-            await _pause(clock, DRAIN_POLL_S)
+            await clock.pause(DRAIN_POLL_S)
         if count:
             log.warn("{count} of them did not finish in time and are given up", count=count)
 
@@ -306,6 +320,8 @@ def with_port(configuration: Configuration, port: int | None) -> Configuration:
         for entry in configuration.entries:
             if entry.module.port is not None:
                 entry.config.setdefault("port", 0)
+            if entry.name == "iii-observability":
+                entry.config.setdefault("prometheus_port", "any")
     return replace(configuration, worker_listeners=[replace(first, port=port), *others])
 
 
@@ -390,12 +406,6 @@ async def _awaited(outcome: Awaitable[Any] | None) -> None:
         if not (inspect.isawaitable(outcome) or isinstance(outcome, Deferred)):
             raise TypeError(f"expected an awaitable or None, got {type(outcome).__name__}")
         await outcome
-
-
-def _pause(clock: Clock, seconds: float) -> Deferred[None]:
-    done: Deferred[None] = Deferred()
-    clock.call_later(seconds, done.callback, None)
-    return done
 
 
 def within(clock: Clock, limit_s: float, running: Deferred[T]) -> Deferred[T]:

@@ -38,6 +38,9 @@ def _listening(service: EngineService) -> Iterator[tuple[str, str]]:
     for module in service.modules:
         if port := _port(service, module.entry):
             yield _short(module.entry), _url(module.entry, port)
+        if module.entry.name == "iii-observability" and "metrics" in service.engine.ready:
+            host, port = module.entry.config.get("host"), service.engine.ready["metrics"]
+            yield "metrics", f"http://{show_address(_host(host), port)}/metrics"
 
 
 def _stores(service: EngineService) -> Iterator[tuple[str, str]]:
@@ -46,7 +49,8 @@ def _stores(service: EngineService) -> Iterator[tuple[str, str]]:
     for module in service.modules:
         for name, path in module.module.stores.items():
             found = True
-            yield "store", f"{name}: {Path(path).absolute()}"
+            # Those on a broker are no paths.
+            yield "store", f"{name}: {path if '://' in path else Path(path).absolute()}"
     if not found:
         yield "stores", "none: this configuration keeps nothing on disk"
 

@@ -93,7 +93,7 @@ class Registry(TestCase):
         self.assertEqual(
             " ".join(SUITES),
             "http_single_route http_many_routes http_concurrency rpc connections idle "
-            "state stream fanout large_store queue backlog cron",
+            "state stream fanout large_store queue backlog cron observability",
         )
 
     def test_the_ratio_targets_are_those_of_the_issue(self) -> None:
@@ -139,6 +139,8 @@ class Registry(TestCase):
                 ("queue", "named queue, concurrency 50, enqueue to handled"): ("at least", 0.1),
                 ("queue", "FIFO queue, 100 groups, enqueue to handled"): ("at least", 0.08),
                 ("backlog", "named queue, concurrency 50, handled"): ("at least", 0.8),
+                ("observability", "GET, 32 connections"): ("at least", 0.75),
+                ("observability", "call between workers, 64 in flight"): ("at least", 0.7),
             },
         )
 
@@ -345,7 +347,8 @@ class Programs(TestCase):
         self.assertEqual(BASELINE.arguments(directory), ["-m", "benchmarks.baseline", *ready])
         file = directory / "config.yaml"
         self.assertEqual(ENGINE.arguments(directory), ["-m", "iii", "-c", str(file), *ready])
-        self.assertEqual(file.read_text().count("port: 0"), 2)
+        # Workers, HTTP, and none for Prometheus.
+        self.assertEqual(file.read_text().count("port: 0"), 3)
         ENGINE.arguments(directory, STORES_CONFIG)
         self.assertEqual(file.read_text(), STORES_CONFIG)
 

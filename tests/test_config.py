@@ -44,6 +44,7 @@ class Files(ConfigCase):
                     "iii-http",
                     "iii-kv-server",
                     "iii-console",
+                    "iii-http-functions",
                 ],
             )
             self.assertTrue(all(entry.implicit for entry in loaded.entries))
@@ -75,7 +76,11 @@ class Files(ConfigCase):
             loaded = self.load(text)
             self.assertEqual(
                 [(entry.name, entry.implicit) for entry in loaded.entries],
-                [("iii-engine-functions", True), ("iii-observability", True)],
+                [
+                    ("iii-engine-functions", True),
+                    ("iii-observability", True),
+                    ("iii-http-functions", True),
+                ],
             )
             self.assertEqual(loaded.worker_listeners, [config.WorkerListener(None, 49134)])
             self.assertEqual(loaded.warnings, [])
@@ -209,12 +214,12 @@ class Entries(ConfigCase):
         )
 
     def test_a_module_of_a_later_release_warns_and_loads(self) -> None:
-        text = "modules:\n  - class: modules::shell::ExecModule\n"
+        text = "modules:\n  - class: modules::bridge_client::BridgeClientModule\n"
         self.assertEqual(
             self.warnings(text),
             [
-                "2: modules::shell::ExecModule (iii-exec) is accepted but not built into this "
-                "release; its commands are not run"
+                "2: modules::bridge_client::BridgeClientModule (iii-bridge) is accepted but not "
+                "built into this release; no connection to the other engine is made"
             ],
         )
         self.assertTrue(self.load(text).entries[0].module.missing)
@@ -238,7 +243,7 @@ class Entries(ConfigCase):
         )
         self.assertEqual(self.warnings(text), [])
         roles = [entry.module.role for entry in self.load(text).entries]
-        self.assertEqual(roles, [Role.INERT, Role.CORE, Role.MODULE])
+        self.assertEqual(roles, [Role.INERT, Role.CORE, Role.MODULE, Role.MODULE])
         text = "modules:\n  - class: modules::devtools::DevToolsModule\n"
         self.assertIn("it does nothing", self.warnings(text)[0])
 
@@ -259,7 +264,7 @@ class Entries(ConfigCase):
             ("port: 0", "port: 0"),
             ("host: 127.0.0.1", "host: 127.0.0.2"),
         ):
-            self.assertEqual(len(self.load(twice.format(first, second)).entries), 4)
+            self.assertEqual(len(self.load(twice.format(first, second)).entries), 5)
         for first, second in (
             ("", ""),
             ("port: 3111", ""),
@@ -314,7 +319,7 @@ workers:
                 config.WorkerListener("0.0.0.0", 6000, 50, None, {"expose_functions": []}, 4),
             ],
         )
-        self.assertEqual([entry.implicit for entry in loaded.entries], [True, True])
+        self.assertEqual([entry.implicit for entry in loaded.entries], [True] * 3)
         port, rbac = [f"{w.line}: {w.message}" for w in loaded.warnings]
         self.assertEqual(port, "1: port: has no effect, the iii-worker-manager entry decides")
         self.assertTrue(rbac.startswith("5: rbac: is read, but this release can't enforce it"))

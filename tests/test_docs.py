@@ -30,7 +30,6 @@ import importlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -42,8 +41,8 @@ from pathlib import Path
 from unittest import SkipTest, TestCase
 
 from tests.process_case import LIMIT_S, ROOT, environment
+from tests.support.ports import taken_default_ports
 
-PORTS = (49134, 3111, 3112)
 PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -130,7 +129,7 @@ class Follower:
         """
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         curl = str(self.folder if strict else self.folder / ".venv")
-        return environment(PATH=path, CURL_HOME=curl, PYTHONUNBUFFERED="1")
+        return environment(PROMETHEUS_PORT=None, PATH=path, CURL_HOME=curl, PYTHONUNBUFFERED="1")
 
     def follow(self, block: Block) -> str | None:
         """Do what a block says; what went wrong, or None."""
@@ -209,14 +208,11 @@ class Follower:
 
 def require_ports() -> None:
     """Skip when somebody has the default ports; in CI, fail."""
-    for port in PORTS:
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError as error:
-            text = f"port {port} is taken: the commands of the pages can't be run ({error})"
-            if os.environ.get("CI") == "true":
-                raise AssertionError(text) from error
-            raise SkipTest(text) from error
+    if taken := taken_default_ports():
+        text = f"ports {taken} are taken: the commands of the pages can't be run"
+        if os.environ.get("CI") == "true":
+            raise AssertionError(text)
+        raise SkipTest(text)
 
 
 class Commands(TestCase):
@@ -311,7 +307,13 @@ class Dependencies(TestCase):
 
     def test_the_engine_imports_nothing_else(self) -> None:
         """Issue, part 1: an installation without extras has everything the engine imports."""
-        known = {"pyyaml": "yaml", "twisted": "twisted"}
+        known = {
+            "pyyaml": "yaml",
+            "twisted": "twisted",
+            "prometheus-client": "prometheus_client",
+            "opentelemetry-sdk": "opentelemetry",
+            "opentelemetry-exporter-otlp-proto-grpc": "grpc",
+        }
         allowed = {known.get(name, name) for name in self.names("options", "install_requires")}
         # Twisted's own interfaces are zope's.
         allowed |= {"iii", "zope"} | set(sys.stdlib_module_names)

@@ -9,7 +9,8 @@ from unittest import TestCase
 
 from twisted.logger import Logger, LogLevel
 
-from iii.logging import DEBUG, ERROR, INFO, WARN, Levels, LogOutput
+from iii.logging import DEBUG, ERROR, INFO, MAX_TREE_DEPTH, TRACE, WARN, Levels, LogOutput
+from tests.support.probes import probe
 
 NOON = 1_760_000_000.123456
 
@@ -23,6 +24,18 @@ class LevelDirectives(TestCase):
         self.assertTrue(levels.shows("iii.service", WARN))
         self.assertFalse(levels.shows("iii.service", INFO))
         self.assertFalse(Levels("off").shows("iii.service", ERROR))
+
+    @probe("05.49")
+    def test_warn_shows_no_info_of_anything(self) -> None:
+        """05 A13."""
+        for target in ("iii.engine.core", "iii::log", "iii::otel_passthrough", "twisted.web"):
+            self.assertFalse(Levels("warn").shows(target, INFO), target)
+
+    def test_a_target_is_known_in_either_spelling(self) -> None:
+        """05 A13: events may have colons, too."""
+        for directives in ("error,iii::log=info", "error,iii.log=info"):
+            self.assertTrue(Levels(directives).shows("iii::log", INFO))
+            self.assertFalse(Levels(directives).shows("iii::otel_passthrough", INFO))
 
     def test_the_longest_target_wins(self) -> None:
         """05 A13: in either spelling of a target."""
@@ -84,6 +97,95 @@ class Text(OutputCase):
         self.at_noon("worker {id}", id=5, name="billing", count=2)
         self.assertEqual(self.lines()[1:], ['    ├ name: "billing"', "    └ count: 2"])
 
+    def test_what_is_inside_is_a_tree(self) -> None:
+        """05 A13: JSON text is expanded, `{}` and `[]` stay on the line."""
+        self.at_noon(
+            "x",
+            worker_id="w-1",
+            data={"orderId": "o-1", "n": 5, "on": True, "none": None, "empty": {}},
+            text='{"a":[1,[],{"b":"c"}]}',
+            broken='{"a":',
+            number="5",
+        )
+        self.assertEqual(
+            self.lines()[1:],
+            [
+                '    ├ worker_id: "w-1"',
+                "    ├ data: {",
+                '        ├ orderId: "o-1"',
+                "        ├ n: 5",
+                "        ├ on: true",
+                "        ├ none: null",
+                "        └ empty: {}",
+                "    }",
+                "    ├ text: {",
+                "        └ a: [",
+                "            ├ 1",
+                "            ├ []",
+                "            └ {",
+                '                └ b: "c"',
+                "            }",
+                "        ]",
+                "    }",
+                '    ├ broken: "{\\"a\\":"',
+                '    └ number: "5"',
+            ],
+        )
+
+    def test_a_function_stands_in_for_the_target(self) -> None:
+        """05 A13: and is not repeated below."""
+        self.at_noon("x", function="orders::create", n=1)
+        self.assertRegex(self.lines()[0], r"\[INFO\] orders::create x$")
+        self.assertEqual(self.lines()[1:], ["    └ n: 1"])
+
+    def test_a_function_that_the_message_has_is_not_repeated(self) -> None:
+        """05 A13."""
+        self.at_noon("{function} is slow", function="orders::create")
+        self.assertRegex(self.lines()[0], r"\[INFO\] iii\.test orders::create is slow$")
+        self.assertEqual(self.lines()[1:], [])
+
+    def test_an_equal_number_is_another_fact(self) -> None:
+        """Design: only texts are left out when they were said."""
+        self.at_noon("{id} of {name}", id=1, name="a", count=1, alias="a")
+        self.assertEqual(self.lines()[1:], ["    └ count: 1"])
+
+    def test_a_tree_has_an_end(self) -> None:
+        """Bounded: the rest is one line."""
+        deep = "[" * 500 + "]" * 500
+        self.at_noon("x", deep=deep)
+        self.assertLess(len(self.lines()), 3 * MAX_TREE_DEPTH)
+
+    def test_what_can_not_be_shown_does_no_harm(self) -> None:
+        """Design: a log line never fails."""
+
+        class Odd:
+            def __str__(self) -> str:
+                raise ValueError
+
+        self.at_noon("x", odd=Odd(), lone="\ud800", keys={(1, 2): 3}, big=2**70)
+        self.assertEqual(
+            self.lines()[1:],
+            [
+                '    ├ odd: "<Odd>"',
+                "    ├ lone: \"'\\\\ud800'\"",
+                "    ├ keys: {",
+                "        └ (1, 2): 3",
+                "    }",
+                f"    └ big: {2**70}",
+            ],
+        )
+
+    def test_a_weight_of_its_own_is_shown_as_it_is(self) -> None:
+        """05 A13: Twisted has no level for traces."""
+        self.output.configure(level="debug", format="default", environ={})
+        fields = {"log_weight": TRACE, "log_text": "said"}
+        self.at_noon("{log_text}", **fields)
+        self.assertEqual(self.lines(), [])
+        self.output.configure(level="trace", format="default", environ={})
+        self.at_noon("{log_text}", **fields)
+        self.assertRegex(self.lines()[0], r"\[TRACE\] iii\.test said$")
+        self.assertEqual(len(self.lines()), 1)
+
     def test_a_failure_has_its_traceback(self) -> None:
         """Design: nothing is swallowed."""
         try:
@@ -125,6 +227,7 @@ class Json(OutputCase):
         super().setUp()
         self.output.configure(level="info", format="JSON", environ={})
 
+    @probe("05.48")
     def test_a_line_is_an_object(self) -> None:
         """05 A13: timestamp in UTC with microseconds, level, fields, target."""
         self.at_noon("worker {id}", id=5, peer=ValueError("odd"))
@@ -137,6 +240,22 @@ class Json(OutputCase):
                 "target": "iii.test",
             },
         )
+
+    @probe("05.48")
+    def test_every_line_is_an_object_whatever_is_in_it(self) -> None:
+        """05 A13: no ANSI, no second line."""
+        output = LogOutput(self.stream, colour=True)
+        output.configure(level="trace", format="json", environ={})
+        self.output = output
+        self.at_noon("two\nlines \x1b[31m", lone="\ud800", keys={(1, 2): 3}, nan=float("nan"))
+        self.at_noon("{log_text}", log_text="said", log_weight=TRACE, data={"a": 1})
+        try:
+            raise ZeroDivisionError("\ud800")
+        except ZeroDivisionError:
+            Logger(namespace="iii.test", observer=output).failure("it broke")
+        lines = [json.loads(line) for line in self.lines()]
+        self.assertEqual([line["level"] for line in lines], ["INFO", "TRACE", "ERROR"])
+        self.assertEqual(lines[1]["fields"], {"message": "said", "data": {"a": 1}})
 
     def test_a_text_for_people_becomes_events(self) -> None:
         """05 A13 OURS: start-up lines go through the logger."""

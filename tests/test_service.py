@@ -187,7 +187,7 @@ class Start(ServiceCase):
         """08 §7: worker and HTTP; several worker ports are listed."""
         manager = {"name": "iii-worker-manager", "config": {"port": 0}}
         engine = await self.start(HTTP, manager, manager)
-        self.assertEqual(set(engine.ready), {"event", "worker", "workers", "http"})
+        self.assertEqual(set(engine.ready), {"event", "worker", "workers", "http", "metrics"})
         self.assertEqual(engine.ready["workers"][0], engine.ready["worker"])
         for port in (*engine.ready["workers"], engine.ready["http"]):
             (await dial(port)).drop()

@@ -21,6 +21,7 @@ FORBIDDEN = {
         "iii.wire",
         "iii.client",
     ),
+    "redis": ("iii.modules", "iii.wire", "iii.client", "twisted.web"),
     "websocket": ("iii.modules", "iii.wire", "iii.client", "iii.engine.core", "twisted.web"),
     "modules": ("iii.wire", "iii.client", "iii.service"),
     "client": ("twisted", "autobahn", "iii.engine", "iii.websocket", "iii.wire", "iii.modules"),

@@ -157,9 +157,7 @@ class SpoolAdapter(QueueAdapter):
         details.attempts += 1
         if outcome.failure is not None:
             details.failures.append(outcome.failure)
-        stored = Stored(
-            message.id, message.payload, details, message.function_id, message.created_ms
-        )
+        stored = Stored(message.id, message.data, details, message.function_id, message.created_ms)
         dead = details.attempts >= spool.settings.max_attempts
         target = path.parent / "dead" / path.name if dead else path
         _write_all([target], msgspec.json.encode(stored))
@@ -189,11 +187,11 @@ def _write_all(files: list[Path], content: bytes) -> None:
 
 def _read(path: Path) -> Message:
     stored = msgspec.json.decode(path.read_bytes(), type=Stored)
-    return Message(
+    return Message.new(
         int(path.stem),
         stored.id,
         0,
-        bytes(stored.data),
+        stored.data,
         stored.details,
         created_ms=stored.created_ms,
         function_id=stored.function_id,

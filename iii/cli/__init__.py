@@ -11,22 +11,55 @@ commands come up quickly.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 
 from iii._version import __version__
-from iii.cli.check import check
-from iii.cli.cron import cron
-from iii.cli.lists import commands
-from iii.cli.queues import queues
 from iii.cli.run import run_engine
-from iii.cli.state import state
-from iii.cli.streams import streams
-from iii.cli.trigger import trigger
 
+#: Command → its file; imported when it is wanted, so the engine starts without all of them.
+COMMANDS = {
+    "check": "check",
+    "cron": "cron",
+    "functions": "lists",
+    "logs": "logs",
+    "queues": "queues",
+    "state": "state",
+    "streams": "streams",
+    "t": "trigger",
+    "traces": "traces",
+    "trigger": "trigger",
+    "triggers": "lists",
+    "workers": "lists",
+}
+#: The same command under a name that is quicker to type.
+SHORT = {"t": "trigger"}
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 DEFAULT_CONFIG = Path("config.yaml")
+
+
+class Commands(click.Group):
+    """The subcommands."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All of them."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, imported now."""
+        file = COMMANDS.get(cmd_name)
+        if file is None:
+            return None
+        name = SHORT.get(cmd_name, cmd_name)
+        module = import_module(f"iii.cli.{file}")
+        command: click.Command
+        if file == "lists":
+            command = next(each for each in module.commands() if each.name == name)
+        else:
+            command = getattr(module, name)
+        return command
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -35,7 +68,7 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
         context.exit()
 
 
-@click.group(context_settings=CONTEXT, invoke_without_command=True)
+@click.group(cls=Commands, context_settings=CONTEXT, invoke_without_command=True)
 @click.option(
     "-c",
     "--config",
@@ -92,12 +125,6 @@ def cli(
         raise click.UsageError("--use-default-config and --config exclude each other.")
     chosen = None if use_default_config else config or DEFAULT_CONFIG
     sys.exit(run_engine(chosen, port=port, ready_fd=ready_fd, ready_file=ready_file))
-
-
-for _command in (check, trigger, *commands(), state, streams, queues, cron):
-    cli.add_command(_command)
-# The same command under a name that is quicker to type.
-cli.add_command(trigger, "t")
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, Protocol, TypeVar
 
+from twisted.internet.defer import Deferred
+
 K = TypeVar("K", bound=Hashable)
 
 
@@ -66,6 +68,15 @@ class Clock:
         """Run ``function(*args)`` in ``delay_s`` seconds."""
         timer: Timer = self._timers.callLater(max(0.0, delay_s), function, *args)
         return timer
+
+    def pause(self, delay_s: float = 0.0) -> Deferred[None]:
+        """Fires in ``delay_s`` seconds; without any when everybody else has had a turn.
+
+        Cancelled, it leaves no timer behind.
+        """
+        passed: Deferred[None] = Deferred(lambda _: timer.cancel())
+        timer = self.call_later(delay_s, passed.callback, None)
+        return passed
 
 
 class Deadlines(Generic[K]):

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from iii.engine.bindings import Binding
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock, Timer
 from iii.engine.functions import Functions, Routing
 from iii.engine.ids import next_id
+from iii.engine.instruments import Instruments
 from iii.engine.invocations import (
-    STOPPED,
     Call,
     Done,
     ErrorBody,
@@ -69,9 +69,14 @@ class Engine:
         self.triggers = Triggers()
         self.channels = Channels(self.clock)
         self.invocations = Invocations(self.functions, self.clock, limit_s=invocation_limit_s)
+        self.instruments = Instruments()
         self.on_telemetry: OnTelemetry | None = None
+        #: what is known about the process of a worker, for lists
+        self.worker_metrics: Callable[[Worker], dict[str, Any] | None] = lambda worker: None
         self.telemetry_dropped = 0
         self.closing = False
+        #: what does not serve yet, or not any more
+        self.not_ready: Callable[[], list[str]] = list
         self.ready: dict[str, Any] = {}
         self.started_at_ms = self.clock.wall_ms()
         self._on_stop: list[Callable[[], None]] = []
@@ -140,10 +145,6 @@ class Engine:
             answer.addBoth(_cancel, timer)
         return answer
 
-    def fire(self, binding: Binding, data: Raw) -> None:
-        """Call the function of a trigger; nobody waits, failures are logged."""
-        self.start_call(binding, data, _log_failure, None)
-
     def start_call(
         self,
         binding: Binding,
@@ -210,7 +211,8 @@ class Engine:
         come back to the same dead connection.
         """
         if worker.spoke:
-            log.info(
+            log.emit(
+                LogLevel.debug if worker.passing else LogLevel.info,
                 "{worker} is gone, with {functions} function(s) and {triggers} trigger(s)",
                 worker=worker.describe,
                 functions=len(worker.functions),
@@ -234,13 +236,6 @@ def _settle(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         answer.callback(result)
     else:
         answer.errback(error.exception(call.function_id, call.id))
-
-
-def _log_failure(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
-    if error is not None and error is not STOPPED:
-        log.warn(
-            "{id}: {code}: {reason}", id=call.function_id, code=error.code, reason=error.message
-        )
 
 
 def _cancel(outcome: Any, timer: Timer) -> Any:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import Meta, Raw, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 
 from iii.engine.bindings import Binding, Registration
 from iii.engine.clock import Timer
@@ -20,8 +20,9 @@ from iii.engine.core import Engine
 from iii.engine.discovery import Discovery, Query
 from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX
 from iii.engine.ids import uuid4_text
-from iii.engine.invocations import as_raw
+from iii.engine.invocations import STOPPED, Call, ErrorBody, as_raw
 from iii.engine.module import ModuleApi
+from iii.engine.tracing import Error
 from iii.engine.workers import Worker, clean_label
 from iii.errors import Code, IIIError, InvocationError
 
@@ -120,8 +121,11 @@ class CoreFunctions:
         worker.pid = said.pid if said.pid is not None else worker.pid
         worker.isolation = clean_label(said.isolation) or worker.isolation
         worker.description = clean_label(said.description) or worker.description
-        log.info(
-            "{worker} is here, from {address}", worker=worker.describe, address=worker.ip_address
+        log.emit(
+            LogLevel.debug if worker.passing else LogLevel.info,
+            "{worker} is here, from {address}",
+            worker=worker.describe,
+            address=worker.ip_address,
         )
         if said.features is not None:
             worker.features = tuple(said.features)
@@ -218,7 +222,29 @@ class Events:
         """Call every bound function; nobody waits."""
         data = as_raw(event)
         for binding in list(self._bindings):
-            self._engine.fire(binding, data)
+            self._trigger(binding, data)
+
+    def _trigger(self, binding: Binding, data: Raw) -> None:
+        """Call the function of one of them, within a span."""
+        name = f"trigger {binding.function_id}"
+        context = self._engine.invocations.tracing.context(None, name)
+        began = (name, context, self._engine.clock.monotonic())
+        self._engine.start_call(binding, data, self._handled, began, context)
+
+    def _handled(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+        name, context, started = call.requester
+        told: Error | None = None
+        if error is not None:
+            told = (error.code, error.message, error.stacktrace)
+            if error is not STOPPED:
+                log.warn(
+                    "{id}: {code}: {reason}",
+                    id=call.function_id,
+                    code=error.code,
+                    reason=error.message,
+                )
+        tracing = self._engine.invocations.tracing
+        tracing.span(name, "internal", None, context, started, error is None, told)
 
 
 class WorkerEvents(Events):
@@ -271,7 +297,7 @@ class FunctionEvents(Events):
             owner = binding.newest.owner
             asks = Query(include_internal=True, caller=None if owner is None else owner.id)
             event = {"event": "functions_changed", **self._discovery.functions(asks)}
-            self._engine.fire(binding, as_raw(event))
+            self._trigger(binding, as_raw(event))
 
     def _ids(self) -> set[tuple[str, str]]:
         return {(function.namespace, function.id) for function in self._engine.functions}

@@ -221,7 +221,7 @@ class Discovery:
     def workers(self, query: Query) -> Row:
         """``engine::workers::list``."""
         rows = [
-            worker_row(worker)
+            self._worker_row(worker)
             for worker in self._engine.workers
             if query.worker_id is None or worker.id == query.worker_id
         ]
@@ -240,7 +240,7 @@ class Discovery:
     def worker_info(self, wanted: ByName) -> Row:
         """``engine::workers::info``."""
         everyone = Query(include_internal=True)
-        rows = [worker_row(worker) for worker in self._engine.workers] + self._module_rows()
+        rows = [self._worker_row(worker) for worker in self._engine.workers] + self._module_rows()
         for row in rows:
             if row["name"] != wanted.name:
                 continue
@@ -259,6 +259,9 @@ class Discovery:
                 "registered_triggers": [registered_row(known) for known in triggers],
             }
         raise InvocationError(Code.NOT_FOUND, f"Worker '{wanted.name}' is not connected.")
+
+    def _worker_row(self, worker: Worker) -> Row:
+        return worker_row(worker, self._engine.worker_metrics(worker))
 
     def _module_rows(self) -> list[Row]:
         functions: dict[str, list[str]] = {}

@@ -15,6 +15,7 @@ failed, or everything behind it would stand still.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from msgspec import Raw
 from twisted.logger import Logger
@@ -103,11 +104,16 @@ class Fanout:
 
     :param engine: makes the calls
     :param what: whose events, for log lines, e.g. ``state``
+    :ivar handled_total: events whose handler returned
+    :ivar failed_total: events whose handler or condition failed
+    :ivar dropped_total: events that nobody got, because too many waited
     """
 
     def __init__(self, engine: ModuleApi, what: str) -> None:
         self._engine = engine
         self._what = what
+        self._span = f"{what}_triggers"
+        self.handled_total = self.failed_total = self.dropped_total = 0
         self._lanes: dict[Binding, _Lane] = {}
         #: a call is being started: a function inside the engine may run right now
         self._starting = False
@@ -142,6 +148,24 @@ class Fanout:
         else:
             self._decide(lane, _Event(condition, payload, traceparent, baggage))
 
+    def spread(
+        self,
+        concerned: Iterable[tuple[Binding, str | None]],
+        payload: Raw,
+        traceparent: str | None = None,
+        baggage: str | None = None,
+    ) -> None:
+        """Deliver one event to everybody concerned, below a span of it.
+
+        :param concerned: bindings, each with its condition function
+        """
+        engine = self._engine
+        started = engine.clock.monotonic()
+        context = engine.tracing.context(traceparent, self._span)
+        for binding, condition in concerned:
+            self.deliver(binding, condition, payload, context, baggage)
+        engine.tracing.span(self._span, "internal", traceparent, context, started, None)
+
     def forget(self, binding: Binding) -> None:
         """``binding`` was removed: drop what waits.  Handlers that run go on."""
         lane = self._lanes.pop(binding, None)
@@ -157,6 +181,32 @@ class Fanout:
         """Drop everything that waits."""
         for binding in list(self._lanes):
             self.forget(binding)
+
+    def show(self, prefix: str) -> None:
+        """Show what became of events, and how many wait.
+
+        :param prefix: of the names, e.g. ``iii_pubsub``
+        """
+        show = self._engine.instrument
+        show(
+            f"{prefix}_delivered_total",
+            "counter",
+            "Events given to the function of a trigger",
+            lambda: [(("ok",), self.handled_total), (("error",), self.failed_total)],
+            ("status",),
+        )
+        show(
+            f"{prefix}_dropped_total",
+            "counter",
+            "Events that a trigger's function never got, because too many waited for it",
+            lambda: [((), self.dropped_total)],
+        )
+        show(
+            f"{prefix}_waiting",
+            "gauge",
+            "Events that wait for a trigger's function",
+            lambda: [((), self.waiting)],
+        )
 
     @property
     def under_way(self) -> int:
@@ -187,8 +237,12 @@ class Fanout:
     def _handled(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         lane: _Lane = call.requester
         lane.running -= 1
-        if error is not None and error is not STOPPED:
-            self._failed(lane, call.function_id, error.code, error.message)
+        if error is None:
+            self.handled_total += 1
+        else:
+            self.failed_total += 1
+            if error is not STOPPED:
+                self._failed(lane, call.function_id, error.code, error.message)
         self._go_on(lane)
 
     def _decide(self, lane: _Lane, event: _Event) -> None:
@@ -227,6 +281,7 @@ class Fanout:
         error = failure.value
         code = error.code if isinstance(error, IIIError) else str(Code.INTERNAL_ERROR)
         message = error.message if isinstance(error, IIIError) else str(error)
+        self.failed_total += 1
         self._failed(lane, f"condition {event.condition}", code, message)
         event.wanted = False
         self._release(lane)
@@ -252,6 +307,7 @@ class Fanout:
         ):
             self._take(lane)
             lane.dropped += 1
+            self.dropped_total += 1
         if lane.dropped and lane.report is None:
             self._report(lane)
 

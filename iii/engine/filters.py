@@ -11,8 +11,6 @@ from abc import ABC, abstractmethod
 from itertools import product
 from typing import Any, ClassVar
 
-from msgspec import Raw
-
 from iii.engine.bindings import Binding
 from iii.engine.fanout import Fanout
 from iii.engine.inputs import InputError, Reader
@@ -94,8 +92,3 @@ class FilteredTriggers(ABC):
     def concerned(self, *properties: str | None) -> Concerned:
         """The bindings that want an event with these properties, each with its condition."""
         return self._filters.concerned(*properties) if self._enabled else []
-
-    def deliver(self, concerned: Concerned, payload: Raw) -> None:
-        """Call their functions with ``payload``."""
-        for binding, condition in concerned:
-            self._fanout.deliver(binding, condition, payload)

@@ -28,6 +28,8 @@ DEFAULT_NAMESPACE = "default"
 ENGINE_PREFIX = "engine::"
 
 Routing = Literal["balance", "newest"]
+External = Callable[["FunctionOwner", str, Raw], "FunctionOwner"]
+"""``external(registrant, function_id, invocation)``: an owner that runs it elsewhere."""
 Key = str | tuple[str, str]
 
 
@@ -46,16 +48,22 @@ class FunctionOwner(Owner, Protocol):
         """Equal for two connections of one worker process."""
         ...
 
-    @property
-    def native(self) -> bool:
-        """Whether this is an in-process handler of the engine or a module."""
-        ...
-
 
 class FunctionSpec:
-    """What one owner said about a function; all of it is passed on verbatim."""
+    """What was said about a function at its registration; all of it is passed on verbatim.
 
-    __slots__ = ("description", "metadata", "owner", "request_format", "response_format")
+    :ivar owner: who runs its calls
+    :ivar registrant: whose it is; the owner, unless a module runs it for a worker
+    """
+
+    __slots__ = (
+        "description",
+        "metadata",
+        "owner",
+        "registrant",
+        "request_format",
+        "response_format",
+    )
 
     def __init__(
         self,
@@ -64,8 +72,10 @@ class FunctionSpec:
         request_format: Raw | None = None,
         response_format: Raw | None = None,
         metadata: Raw | None = None,
+        registrant: FunctionOwner | None = None,
     ) -> None:
         self.owner = owner
+        self.registrant = registrant or owner
         self.description = description
         self.request_format = request_format
         self.response_format = response_format
@@ -115,7 +125,8 @@ class Functions:
     """All functions.
 
     ``changed`` and then the ``listeners`` are called after the set of ids changed;
-    ``aliases`` are old spellings that are answered but never listed.
+    ``aliases`` are old spellings that are answered but never listed; ``external`` runs
+    functions with an ``invocation``, when a module offers that.
     """
 
     def __init__(self, routing: Routing = "balance") -> None:
@@ -125,6 +136,7 @@ class Functions:
         self.changed: Callable[[], None] = lambda: None
         self.listeners: list[Callable[[], None]] = []
         self.aliases: dict[str, str] = {}
+        self.external: External | None = None
         self.registered_total = 0
 
     def __len__(self) -> int:
@@ -163,7 +175,7 @@ class Functions:
         return ErrorBody(Code.FUNCTION_NOT_FOUND, message)
 
     def register(self, id: str, spec: FunctionSpec, namespace: str = DEFAULT_NAMESPACE) -> None:
-        """Add ``spec.owner`` to the owners of ``id``; again means replace in place.
+        """Add ``spec.owner`` to the owners of ``id``; again by one registrant means replace.
 
         :raises RegistrationError: a worker wants an id of the engine, or one that looks so
         """
@@ -176,18 +188,19 @@ class Functions:
             function = self._functions[key] = Function(id, namespace)
             if isinstance(key, tuple):
                 self._in_namespaces[key] = None
-        elif not spec.owner.native and function.spec.owner.native:
+        elif not spec.registrant.native and function.spec.registrant.native:
+            holder = function.spec.registrant.describe
             raise RegistrationError(
                 Code.FUNCTION_NAMESPACE_CONFLICT,
-                f"function {id} belongs to {function.spec.owner.describe} and can't be replaced",
+                f"function {id} belongs to {holder} and can't be replaced",
             )
         is_new = not function.specs
-        owners = [known.owner for known in function.specs]
-        if spec.owner in owners:
-            function.specs[owners.index(spec.owner)] = spec
+        registrants = [known.registrant for known in function.specs]
+        if spec.registrant in registrants:
+            function.specs[registrants.index(spec.registrant)] = spec
         else:
             self.registered_total += 1
-            if spec.owner.native:
+            if spec.registrant.native:
                 # A module's function takes over what workers offered meanwhile.
                 function.specs.clear()
             function.specs.append(spec)
@@ -195,13 +208,15 @@ class Functions:
         if is_new:
             self._tell()
 
-    def unregister(self, id: str, owner: FunctionOwner, namespace: str = DEFAULT_NAMESPACE) -> bool:
-        """Take ``owner`` out of the owners of ``id``.  False when it was none."""
+    def unregister(
+        self, id: str, registrant: FunctionOwner, namespace: str = DEFAULT_NAMESPACE
+    ) -> bool:
+        """Forget what ``registrant`` registered as ``id``.  False when that was nothing."""
         key = key_of(id, namespace)
         function = self._functions.get(key)
         if function is None:
             return False
-        left = [spec for spec in function.specs if spec.owner is not owner]
+        left = [spec for spec in function.specs if spec.registrant is not registrant]
         if len(left) == len(function.specs):
             return False
         function.specs = left
@@ -219,16 +234,16 @@ class Functions:
         for listener in self.listeners:
             listener()
 
-    def move(self, id: str, owner: FunctionOwner, old: str, new: str) -> None:
-        """``owner`` says late that its ``id`` belongs in namespace ``new``."""
+    def move(self, id: str, registrant: FunctionOwner, old: str, new: str) -> None:
+        """``registrant`` says late that its ``id`` belongs in namespace ``new``."""
         function = self._functions.get(key_of(id, old))
         spec = (
-            next((known for known in function.specs if known.owner is owner), None)
+            next((known for known in function.specs if known.registrant is registrant), None)
             if function
             else None
         )
         if spec is not None:
-            self.unregister(id, owner, old)
+            self.unregister(id, registrant, old)
             self.register(id, spec, new)
 
     def owner_changed(self, id: str, namespace: str) -> None:

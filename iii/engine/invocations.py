@@ -21,8 +21,10 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 from twisted.logger import Logger
 
+from iii.engine.callcounts import CallCounts, FunctionCounts
 from iii.engine.clock import Clock
 from iii.engine.ids import uuid4_text
+from iii.engine.tracing import Tracing
 from iii.errors import Code, InvocationError
 
 log = Logger()
@@ -59,53 +61,38 @@ class ErrorBody(msgspec.Struct, omit_defaults=True):
 STOPPED = ErrorBody(Code.INVOCATION_STOPPED, "Invocation stopped")
 
 
-class Call:
+Done = Callable[["Call", Raw | None, ErrorBody | None], None]
+"""Told the outcome: the result (``None`` when there is none) or the error."""
+
+
+class Call(msgspec.Struct, eq=False):
     """One invocation.  ``requester`` belongs to whoever made the call.
 
-    ``id`` is what the executor sees (always a UUID), ``data`` its input.
+    :ivar id: what the executor sees (always a UUID)
+    :ivar data: its input
+    :ivar traceparent: the trace context: the caller's, then the executor's
+    :ivar caller: id of the worker that made it; None: the engine or a module
+    :ivar parent: the caller's trace context, while calls are traced
+    :ivar received: the context of the engine's part, which the caller is told
+    :ivar dispatched: it was sent to a worker
     """
 
-    __slots__ = (
-        "baggage",
-        "data",
-        "done",
-        "function_id",
-        "id",
-        "metadata",
-        "namespace",
-        "owner",
-        "requester",
-        "started",
-        "traceparent",
-    )
-
-    def __init__(
-        self,
-        id: str,
-        function_id: str,
-        data: Raw,
-        done: Done,
-        requester: Any = None,
-        traceparent: str | None = None,
-        baggage: str | None = None,
-        metadata: Raw | None = None,
-        namespace: str | None = None,
-    ) -> None:
-        self.id = id
-        self.function_id = function_id
-        self.data = data
-        self.done = done
-        self.requester = requester
-        self.traceparent = traceparent
-        self.baggage = baggage
-        self.metadata = metadata
-        self.namespace = namespace
-        self.owner: Owner | None = None
-        self.started = 0.0
-
-
-Done = Callable[[Call, Raw | None, ErrorBody | None], None]
-"""Told the outcome: the result (``None`` when there is none) or the error."""
+    id: str
+    function_id: str
+    data: Raw
+    done: Done
+    requester: Any = None
+    traceparent: str | None = None
+    baggage: str | None = None
+    metadata: Raw | None = None
+    namespace: str | None = None
+    caller: str | None = None
+    owner: Owner | None = None
+    started: float = 0.0
+    parent: str | None = None
+    received: str | None = None
+    dispatched: bool = False
+    counts: FunctionCounts | None = None
 
 
 def ignore_outcome(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
@@ -116,6 +103,8 @@ class Owner(Protocol):
     """Whoever runs calls: a worker's connection or an in-process handler."""
 
     executing: dict[str, Call]
+    #: in this process, not a worker
+    native: bool
 
     @property
     def describe(self) -> str:
@@ -145,22 +134,35 @@ class Invocations:
         self._router = router
         self._clock = clock
         self.limit_s = limit_s
-        self.started_total = 0
+        self._now = clock.monotonic
+        self.counts = CallCounts()
+        self.tracing = Tracing(clock)
 
     def start(self, call: Call) -> None:
         """Hand ``call`` to an owner of its function, or end it at once with an error."""
+        tracing = self.tracing
+        if tracing.sink is not None:
+            tracing.begin(call)
+        call.started = self._now()
         owner = self._router.owner_of(call.function_id, call.namespace)
         if owner is None:
-            call.done(call, None, self._router.not_found(call.function_id, call.namespace))
+            call.counts = self.counts.of_unowned(call.function_id)
+            call.counts.started += 1
+            error = self._router.not_found(call.function_id, call.namespace)
+            self._ended(call, error)
+            call.done(call, None, error)
             return
-        self.started_total += 1
+        counts = call.counts = self.counts.of(call.function_id)
+        counts.started += 1
+        if not owner.native:
+            call.dispatched = True
+            counts.dispatched += 1
         executing = owner.executing
         if call.id in executing:
             # Two callers chose the same id at the same time: the executor gets a
             # fresh one, each caller its own back (the requester remembers it).
             call.id = uuid4_text()
         call.owner = owner
-        call.started = self._clock.monotonic()
         executing[call.id] = call
         owner.start(call)
 
@@ -169,8 +171,17 @@ class Invocations:
         call = owner.executing.pop(id, None)
         if call is None:
             return False
+        self._ended(call, error)
         _tell(call, result, error)
         return True
+
+    def _ended(self, call: Call, error: ErrorBody | None) -> None:
+        now = self._now()
+        counts = call.counts
+        if counts is not None:
+            counts.ended(now - call.started, None if error is None else error.code)
+        if call.traceparent is not None:
+            self.tracing.end(call, now, error)
 
     def abandon(self, call: Call) -> None:
         """Forget ``call``: nobody waits for it any more, and ``done`` is not told."""
@@ -186,6 +197,7 @@ class Invocations:
         calls = list(owner.executing.values())
         owner.executing.clear()
         for call in calls:
+            self._ended(call, STOPPED)
             _tell(call, None, STOPPED)
 
     def expire(self, owner: Owner) -> int:
@@ -198,8 +210,9 @@ class Invocations:
                 break
             del owner.executing[call.id]
             expired += 1
-            message = f"no result after {self.limit_s:g} s"
-            _tell(call, None, ErrorBody(Code.INVOCATION_TIMEOUT, message))
+            error = ErrorBody(Code.INVOCATION_TIMEOUT, f"no result after {self.limit_s:g} s")
+            self._ended(call, error)
+            _tell(call, None, error)
         return expired
 
 

@@ -18,12 +18,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 
 from iii.engine.bindings import Binding, Provider, TriggerType
+from iii.engine.callcounts import CallCounts
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock
-from iii.engine.functions import FunctionSpec
+from iii.engine.external import Accept, ExternalFunction
+from iii.engine.functions import FunctionOwner, FunctionSpec
 from iii.engine.ids import next_id
+from iii.engine.instruments import Instrument, Instruments, Kind, Read
 from iii.engine.invocations import Call, Done
 from iii.engine.native import Empty, Handler, NativeFunction
+from iii.engine.tracing import Tracing
 from iii.engine.turn import Turn
 from iii.engine.workers import Worker
 
@@ -33,6 +37,23 @@ if TYPE_CHECKING:
 
 FunctionRow = tuple[str, Handler, type[msgspec.Struct], Any, str]
 """Id, handler, what it takes, what it gives (None: unsaid), description."""
+
+
+class Census(msgspec.Struct, frozen=True):
+    """How much there is of everything.
+
+    :ivar workers_busy: those that run a call or wait for one
+    :ivar functions_registered_total: registrations since the start
+    :ivar triggers: type → how many
+    """
+
+    workers: int
+    workers_busy: int
+    workers_spawned_total: int
+    workers_gone_total: int
+    functions: int
+    functions_registered_total: int
+    triggers: dict[str, int]
 
 
 class NoConfig(msgspec.Struct):
@@ -88,6 +109,7 @@ class ModuleApi:
         self.clock: Clock = engine.clock
         self.channels: Channels = engine.channels
         self.turn: Turn = engine.turn
+        self.tracing: Tracing = engine.invocations.tracing
 
     def function(
         self,
@@ -130,6 +152,18 @@ class ModuleApi:
     def alias(self, old: str, id: str) -> None:
         """Answer calls of ``old`` with ``id`` as long as nobody registers ``old`` itself."""
         self._engine.functions.aliases[old] = id
+
+    def external_functions(self, accept: Accept) -> None:
+        """Run the functions that workers register with an ``invocation``.
+
+        :param accept: called for each of them
+        """
+
+        def owner(registrant: FunctionOwner, id: str, invocation: Raw) -> FunctionOwner:
+            run = accept(registrant.describe, id, invocation)
+            return ExternalFunction(id, run, self._module, registrant, self._engine.invocations)
+
+        self._engine.functions.external = owner
 
     def offers(self, function_id: str, namespace: str | None = None) -> bool:
         """Whether somebody answers calls of ``function_id`` right now."""
@@ -255,6 +289,59 @@ class ModuleApi:
     def abandon(self, call: Call) -> None:
         """Nobody waits for ``call`` any more; its outcome is dropped."""
         self._engine.invocations.abandon(call)
+
+    # What is known of the engine -----------------------------------------------------------
+
+    @property
+    def counts(self) -> CallCounts:
+        """How often which function was called, and how that ended."""
+        return self._engine.invocations.counts
+
+    @property
+    def instruments(self) -> Instruments:
+        """What all modules measure."""
+        return self._engine.instruments
+
+    def instrument(
+        self, name: str, kind: Kind, help: str, read: Read, labels: tuple[str, ...] = ()
+    ) -> None:
+        """Show a figure of this module; see ``Instrument``."""
+        self._engine.instruments.add(Instrument(name, kind, help, labels, read))
+
+    def census(self) -> Census:
+        """How much there is of everything, right now."""
+        engine = self._engine
+        workers = list(engine.workers)
+        busy = sum(1 for worker in workers if worker.active_invocations)
+        return Census(
+            workers=len(workers),
+            workers_busy=busy,
+            workers_spawned_total=engine.workers.spawned_total,
+            workers_gone_total=engine.workers.gone_total,
+            functions=len(engine.functions),
+            functions_registered_total=engine.functions.registered_total,
+            triggers=engine.triggers.count_by_type(),
+        )
+
+    def not_ready(self) -> list[str]:
+        """The names of what does not serve yet, or not any more; empty when all is well."""
+        return self._engine.not_ready()
+
+    def workers(self) -> list[Worker]:
+        """The connected workers."""
+        return list(self._engine.workers)
+
+    def worker(self, id: str) -> Worker | None:
+        """The worker with this id, while it is connected."""
+        return self._engine.workers.get(id)
+
+    def on_telemetry(self, received: Callable[[str, bytes], None]) -> None:
+        """``received(kind, payload)`` gets every telemetry frame: ``OTLP``, ``MTRC``, ``LOGS``."""
+        self._engine.on_telemetry = received
+
+    def describe_workers(self, metrics: Callable[[Worker], dict[str, Any] | None]) -> None:
+        """``metrics(worker)`` is what lists show as ``latest_metrics``; None: nothing."""
+        self._engine.worker_metrics = metrics
 
     def call_from_thread(self, function: Callable[..., Any], *args: Any) -> None:
         """Run ``function(*args)`` in the reactor thread; the one way there from another."""

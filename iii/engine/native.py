@@ -8,6 +8,7 @@ refused before the handler runs (``iii.engine.inputs``).
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -30,32 +31,18 @@ class Empty(msgspec.Struct):
     """The input of a function that needs none."""
 
 
-class NativeFunction:
-    """An in-process owner of one function.
+class InProcess(ABC):
+    """An owner of one function that runs its calls in this process.
 
-    :param module: the worker name that listings show
-    :param wants_call: the handler gets the ``Call`` as its second argument
+    :param module: which module does
     """
 
     native = True
 
-    def __init__(
-        self,
-        id: str,
-        handler: Handler,
-        takes: type[msgspec.Struct],
-        module: str,
-        invocations: Invocations,
-        *,
-        wants_call: bool = False,
-    ) -> None:
+    def __init__(self, id: str, module: str, invocations: Invocations) -> None:
         self.id = id
         self.module = module
         self.executing: dict[str, Call] = {}
-        self._handler = handler
-        self._wants_call = wants_call
-        self._reader = Reader(takes)
-        self._decode, self._null = self._reader.decode, self._reader.null
         self._invocations = invocations
 
     @property
@@ -64,33 +51,13 @@ class NativeFunction:
         return f"module {self.module}"
 
     @property
+    @abstractmethod
     def identity(self) -> tuple[object, ...]:
-        """Every native function is its own owner."""
-        return (self.module, self.id)
+        """Equal for two owners that are one."""
 
+    @abstractmethod
     def start(self, call: Call) -> None:
-        """Owner: run the handler."""
-        data = bytes(call.data)
-        try:
-            try:
-                taken = self._decode(self._null if data == b"null" else data)
-            except REFUSED:
-                taken = self._reader.read_closely(data)
-            outcome = self._handler(taken, call) if self._wants_call else self._handler(taken)
-        except InputError as error:
-            self._fail(call, self._refused(error))
-            return
-        except Exception:
-            self._failed(Failure(), call)
-            return
-        if inspect.iscoroutine(outcome):
-            outcome = Deferred.fromCoroutine(outcome)
-        if isinstance(outcome, Deferred):
-            outcome.addCallbacks(
-                self._succeeded, self._failed, callbackArgs=(call,), errbackArgs=(call,)
-            )
-        else:
-            self._succeeded(outcome, call)
+        """Owner: run ``call``."""
 
     def _succeeded(self, value: Any, call: Call) -> None:
         if value is None:
@@ -125,3 +92,56 @@ class NativeFunction:
 
     def _fail(self, call: Call, error: ErrorBody) -> None:
         self._invocations.finish(self, call.id, None, error)
+
+
+class NativeFunction(InProcess):
+    """A function of a module.
+
+    :param module: the worker name that listings show
+    :param wants_call: the handler gets the ``Call`` as its second argument
+    """
+
+    def __init__(
+        self,
+        id: str,
+        handler: Handler,
+        takes: type[msgspec.Struct],
+        module: str,
+        invocations: Invocations,
+        *,
+        wants_call: bool = False,
+    ) -> None:
+        super().__init__(id, module, invocations)
+        self._handler = handler
+        self._wants_call = wants_call
+        self._reader = Reader(takes)
+        self._decode, self._null = self._reader.decode, self._reader.null
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Every native function is its own owner."""
+        return (self.module, self.id)
+
+    def start(self, call: Call) -> None:
+        """Owner: run the handler."""
+        data = bytes(call.data)
+        try:
+            try:
+                taken = self._decode(self._null if data == b"null" else data)
+            except REFUSED:
+                taken = self._reader.read_closely(data)
+            outcome = self._handler(taken, call) if self._wants_call else self._handler(taken)
+        except InputError as error:
+            self._fail(call, self._refused(error))
+            return
+        except Exception:
+            self._failed(Failure(), call)
+            return
+        if inspect.iscoroutine(outcome):
+            outcome = Deferred.fromCoroutine(outcome)
+        if isinstance(outcome, Deferred):
+            outcome.addCallbacks(
+                self._succeeded, self._failed, callbackArgs=(call,), errbackArgs=(call,)
+            )
+        else:
+            self._succeeded(outcome, call)

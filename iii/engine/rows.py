@@ -91,7 +91,7 @@ def function_row(function: Function, caller: Caller) -> Row:
         "request_format": caller.format(spec.request_format),
         "response_format": caller.format(spec.response_format),
         "metadata": spec.metadata,
-        "worker_name": owner_name(spec.owner, function.id),
+        "worker_name": owner_name(spec.registrant, function.id),
         "namespace": function.namespace,
     }
 
@@ -101,7 +101,7 @@ def function_detail(function: Function, triggers: list[Registration]) -> Row:
     spec = function.spec
     row: Row = {
         "function_id": function.id,
-        "worker_name": owner_name(spec.owner, function.id),
+        "worker_name": owner_name(spec.registrant, function.id),
         "description": spec.description,
         "request_schema": spec.request_format,
         "response_schema": spec.response_format,
@@ -182,7 +182,7 @@ def type_detail(type: TriggerType, instances: int) -> Row:
     return without_nulls(row)
 
 
-def worker_row(worker: Worker) -> Row:
+def worker_row(worker: Worker, metrics: Row | None) -> Row:
     """``engine::workers::list``."""
     functions = [id for _, id in worker.functions]
     row: Row = {
@@ -197,7 +197,7 @@ def worker_row(worker: Worker) -> Row:
         "function_count": len(functions),
         "functions": functions,
         "active_invocations": worker.active_invocations,
-        "latest_metrics": None,
+        "latest_metrics": metrics,
         "description": worker.description,
         "isolation": worker.isolation,
         "namespace": worker.namespace,

@@ -17,6 +17,7 @@ silent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,10 @@ class Triggers:
         """Everything that can fire, each id once (a reconnect may hold it twice)."""
         by_id = {registration.id: registration for registration in self._active}
         return iter(by_id.values())
+
+    def count_by_type(self) -> dict[str, int]:
+        """How many of each type can fire."""
+        return dict(Counter(registration.trigger_type for registration in self.registrations()))
 
     @property
     def parked(self) -> int:

@@ -21,6 +21,8 @@ from iii.engine.invocations import Call, ErrorBody
 if TYPE_CHECKING:
     from iii.engine.bindings import Registration
 
+#: How the command `iii` calls itself.
+COMMAND = "iii-cli"
 MAX_LABEL_CHARS = 280
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
@@ -133,6 +135,11 @@ class Worker:
         return f"worker {self.id[:8]}… ({about or self.ip_address})"
 
     @property
+    def passing(self) -> bool:
+        """Whether it is our own command, which comes and goes all the time."""
+        return self.name == COMMAND
+
+    @property
     def telemetry_only(self) -> bool:
         """Whether this connection is an old SDK's telemetry socket."""
         return self.telemetry_frames > 0 and not self.spoke
@@ -160,12 +167,25 @@ class Workers:
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
         self._listeners: list[Listener] = []
+        self._closed = 0
+        #: closed ones that had never been a worker
+        self._closed_telemetry = 0
 
     def __iter__(self) -> Iterator[Worker]:
         return (worker for worker in self._workers.values() if not worker.telemetry_only)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    @property
+    def spawned_total(self) -> int:
+        """How many workers ever connected."""
+        return self.gone_total + len(self)
+
+    @property
+    def gone_total(self) -> int:
+        """How many of them are gone."""
+        return self._closed - self._closed_telemetry
 
     def connections(self) -> list[Worker]:
         """Every connection, telemetry sockets included."""
@@ -187,6 +207,8 @@ class Workers:
     def remove(self, worker: Worker) -> None:
         """A connection is gone, and everything it owned has been cleaned up."""
         if self._workers.pop(worker.id, None) is not None:
+            self._closed += 1
+            self._closed_telemetry += worker.telemetry_only
             self.announce("worker_disconnected", worker)
 
     def announce(self, event: str, worker: Worker) -> None:

@@ -107,7 +107,7 @@ class StoreFile:
             raise StartError(
                 Code.STORE_ERROR,
                 f"the data directory {directory} can't be made: {error.strerror}; "
-                "choose another with file_path, or give this user the right to write there",
+                "choose another directory, or give this user the right to write there",
             ) from error
 
     def _take_lock(self) -> None:
@@ -118,7 +118,7 @@ class StoreFile:
             raise StartError(
                 Code.STORE_ERROR,
                 f"the data directory {self.path.parent} can't be written: {error.strerror}; "
-                "choose another with file_path, or give this user the right to write there",
+                "choose another directory, or give this user the right to write there",
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

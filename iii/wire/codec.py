@@ -35,14 +35,15 @@ _LOST_FUNCTION = re.compile(rb'"function_id"\s*:\s*"([^"\\]{1,1024})"')
 
 def invoke_message(call: Call) -> bytes:
     """engine -> worker: run ``call``."""
-    parts = [_INVOKE, call.id.encode(), _FUNCTION, encode(call.function_id), _DATA, call.data]
+    parts = [_INVOKE, call.id.encode(), _FUNCTION, encode(call.function_id)]
     if call.traceparent is not None:
         parts += (_TRACEPARENT, encode(call.traceparent))
     if call.baggage is not None:
         parts += (_BAGGAGE, encode(call.baggage))
     if call.metadata is not None:
         parts += (b',"metadata":', call.metadata)
-    parts.append(b"}")
+    # The data last: a receiver that looks for it need not look through it.
+    parts += (_DATA, call.data, b"}")
     return b"".join(parts)
 
 

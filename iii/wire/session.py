@@ -18,10 +18,11 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from iii.engine import tracecontext
 from iii.engine.bindings import Registration, TriggerType
 from iii.engine.core import Engine
-from iii.engine.functions import DEFAULT_NAMESPACE, FunctionSpec
-from iii.engine.ids import is_uuid, uuid4_text
+from iii.engine.functions import DEFAULT_NAMESPACE, FunctionOwner, FunctionSpec
+from iii.engine.ids import is_uuid, next_id, uuid4_text
 from iii.engine.invocations import Call, ErrorBody
 from iii.engine.triggers import WorkerProvider
 from iii.engine.workers import Worker
@@ -41,6 +42,8 @@ from iii.wire.link import Wire, WorkerLink
 
 log = Logger()
 
+#: What `action: {"type": "enqueue"}` becomes a call of.
+ENQUEUE = "engine::queue::enqueue"
 MAX_FUNCTIONS = 10_000
 MAX_TRIGGERS = 10_000
 MAX_ID_BYTES = 1024
@@ -194,9 +197,11 @@ class Session:
             id,
             # Whatever is no string can't be passed on and must not fail the call.
             traceparent if type(traceparent) is str else None,
-            baggage if type(baggage) is str else None,
+            # Empty text counts as absent.
+            baggage if baggage and type(baggage) is str else None,
             None if metadata is m.ABSENT else m.given(metadata),
             namespace,
+            self.worker.id,
         )
         if id is not None:
             self.worker.issued += 1
@@ -236,7 +241,7 @@ class Session:
 
     def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> None:
         """Put the call on a queue through ``engine::queue::enqueue``."""
-        receipt = uuid4_text()
+        receipt = next_id()
         queued = {
             "queue": action.get("queue"),
             "function_id": message.function_id,
@@ -248,16 +253,24 @@ class Session:
         if message.namespace not in (None, DEFAULT_NAMESPACE):
             queued["namespace"] = message.namespace
         extra = {key: value for key, value in action.items() if key not in ("type", "queue")}
-        answer = self._engine.invoke("engine::queue::enqueue", {**extra, **queued})
-        answer.addCallbacks(
-            self._enqueued,
-            self._not_enqueued,
-            callbackArgs=(message, receipt),
-            errbackArgs=(message,),
+        data = Raw(encode({**extra, **queued} if extra else queued))
+        self._invocations.start(
+            Call(
+                next_id(),
+                ENQUEUE,
+                data,
+                self._enqueued,
+                requester=(message, receipt),
+                # The enqueue has a span of its own, in the trace of the message.
+                traceparent=tracecontext.UNRECORDED,
+            )
         )
 
-    def _enqueued(self, result: Raw | None, message: m.InvokeFunction, receipt: str) -> None:
-        if message.invocation_id is not None:
+    def _enqueued(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+        message, receipt = call.requester
+        if error is not None:
+            self._not_enqueued(message, error)
+        elif message.invocation_id is not None:
             value = result or Raw(encode({"messageReceiptId": receipt}))
             self._link.send_result(
                 message.invocation_id,
@@ -268,10 +281,9 @@ class Session:
                 message.baggage,
             )
 
-    def _not_enqueued(self, failure: Any, message: m.InvokeFunction) -> None:
-        text = str(getattr(failure.value, "message", failure.value))
-        if getattr(failure.value, "code", "") == Code.FUNCTION_NOT_FOUND:
-            text = "QueueModule not loaded"
+    def _not_enqueued(self, message: m.InvokeFunction, error: ErrorBody) -> None:
+        not_loaded = error.code == Code.FUNCTION_NOT_FOUND
+        text = "QueueModule not loaded" if not_loaded else error.message
         log.warn(
             "{worker}: enqueue of {function} failed: {text}",
             worker=self.worker.describe,
@@ -284,7 +296,12 @@ class Session:
         """The outcome of a call this worker made and waits for."""
         self.worker.issued -= 1
         self._link.send_result(
-            call.requester, call.function_id, result, error, call.traceparent, call.baggage
+            call.requester,
+            call.function_id,
+            result,
+            error,
+            call.received or call.traceparent,
+            call.baggage,
         )
 
     def _unheard(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
@@ -315,35 +332,40 @@ class Session:
 
     def _register_function(self, message: m.RegisterFunction) -> None:
         namespace = message.namespace or self.worker.namespace
-        if m.given(message.invocation) is not None:
-            log.warn(
-                "{worker}: refused registerfunction {id}: HTTP functions module not loaded",
-                worker=self.worker.describe,
-                id=message.id,
-            )
-            return
         key = (namespace, message.id)
         functions = self.worker.functions
         formats = (message.request_format, message.response_format, message.metadata)
-        spec = FunctionSpec(
-            self.worker,
-            message.description,
-            m.given(message.request_format),
-            m.given(message.response_format),
-            m.given(message.metadata),
-        )
+        invocation = m.given(message.invocation)
         try:
             self._check_limits(message.id, key in functions, len(functions), MAX_FUNCTIONS)
             self._check_limits(namespace, True, 0, 0)
             m.require_readable(*formats)
+            spec = FunctionSpec(
+                self.worker if invocation is None else self._external(message.id, invocation),
+                message.description,
+                m.given(message.request_format),
+                m.given(message.response_format),
+                m.given(message.metadata),
+                registrant=self.worker,
+            )
             self._engine.functions.register(message.id, spec, namespace)
         except RegistrationError as error:
-            self._log_refusal("registerfunction", message.id, error)
+            self._log_refusal("registerfunction", message.id, error, grave=invocation is not None)
             new_enough = (self.worker.version_tuple or (0, 0, 0)) >= (0, 23, 0)
             if error.code == Code.FUNCTION_NAMESPACE_CONFLICT and new_enough:
                 self._link.send(m.RegistrationRejected(error.code, namespace, message.id, "engine"))
             return
         functions[key] = None
+
+    def _external(self, id: str, invocation: Raw) -> FunctionOwner:
+        """Who runs a function with an ``invocation``.
+
+        :raises RegistrationError: nobody does, or not this one
+        """
+        external = self._engine.functions.external
+        if external is None:
+            raise RegistrationError(Code.NOT_SUPPORTED, "HTTP functions module not loaded")
+        return external(self.worker, id, invocation)
 
     def _unregister_function(self, message: m.UnregisterFunction) -> None:
         namespace = message.namespace or self.worker.namespace
@@ -455,8 +477,8 @@ class Session:
             text = f"one connection may hold {limit} of them"
             raise RegistrationError(Code.LIMIT_EXCEEDED, text)
 
-    def _log_refusal(self, what: str, id: str, error: IIIError) -> None:
-        log.warn(
+    def _log_refusal(self, what: str, id: str, error: IIIError, *, grave: bool = False) -> None:
+        (log.error if grave else log.warn)(
             "{worker}: refused {what} {id}: {error}",
             worker=self.worker.describe,
             what=what,

@@ -577,6 +577,7 @@ class Granting:
     def __init__(self) -> None:
         self.asked: list[tuple[Claim, Deferred[bool]]] = []
         self.released: list[Claim] = []
+        self.given_back: list[Claim] = []
 
     def take(self, claim: Claim) -> Deferred[bool]:
         """Claims."""
@@ -584,9 +585,9 @@ class Granting:
         self.asked.append((claim, answer))
         return answer
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, *, ran: bool = True) -> None:
         """Claims."""
-        self.released.append(claim)
+        (self.released if ran else self.given_back).append(claim)
 
 
 class Claims(CronCase):
@@ -629,11 +630,40 @@ class Claims(CronCase):
         self.cron("* * * * * *", id="t")
         self.pass_time(1)
         self.engine.triggers.unregister("t", self.owner)
-        self.assertEqual(self.granting.released, [])
         claim, answer = self.granting.asked.pop()
         answer.callback(True)
         self.assertEqual(self.calls(), [])
-        self.assertEqual(self.granting.released, [claim])
+        self.assertEqual(self.granting.given_back, [claim])
+        self.assertEqual(self.granting.released, [])
+
+    def test_a_tick_whose_engine_died_runs_when_there_is_time_for_it(self) -> None:
+        """However often the back end says so; with its own time."""
+        self.cron("0 0 * * * *", id="t")
+        jobs: Any = self.module._jobs
+        [job] = jobs._jobs.values()
+        jobs.again("another job", int(START))
+        self.assertEqual(self.granting.asked, [])
+        for _ in range(3):
+            jobs.again(job.key, int(START) - 3600)
+        [(claim, answer)] = self.granting.asked
+        self.assertEqual((claim.tick, claim.exclusive), (int(START) - 3600, True))
+        answer.callback(True)
+        jobs.again(job.key, int(START) - 7200)
+        [call] = self.calls()
+        self.assertEqual(self.ticks_of([call]), [stamp(-3600)])
+        self.assertEqual(len(self.granting.asked), 1)
+        self.answer(call)
+        jobs.again(job.key, int(START) - 7200)
+        self.assertEqual(len(self.granting.asked), 2)
+
+    def test_runs_that_an_engine_leaves_behind_stay_claimed(self) -> None:
+        """Another engine runs them again when the claim has run out."""
+        self.cron("* * * * * *", id="t")
+        self.pass_time(1)
+        self.granting.asked[0][1].callback(True)
+        jobs: Any = self.module._jobs
+        jobs.stop()
+        self.assertEqual((self.granting.released, self.granting.given_back), ([], []))
 
     def test_keys_name_the_job_not_the_registration(self) -> None:
         """Peers compete for one key, alike jobs of one worker don't; spelling is no difference."""

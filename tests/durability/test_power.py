@@ -131,11 +131,11 @@ class Messages(PowerCase):
 
     def _add(self, content: Content) -> Deferred[Any]:
         """One message for some lanes."""
-        data = f'"{self.chance.randbytes(length(self.chance) // 2).hex()}"'.encode()
+        data = Raw(f'"{self.chance.randbytes(length(self.chance) // 2).hex()}"'.encode())
         id = f"{self.chance.getrandbits(128):032x}"
         delayed = self.chance.random() < 0.2
         copies = [
-            Message(
+            Message.new(
                 self.journal.next_seq(),
                 id,
                 self._lane(name, content),

@@ -253,12 +253,6 @@ class OneModule(CoreFunctionCase):
         self.assertEqual(value(self.successResultOf(api.invoke("demo::echo"))), "hello")
         self.assertEqual(self.engine.ready, {"demo": 1})
 
-    def test_fire_for_nobody_logs_failures(self) -> None:
-        """``Engine.fire``: a function that is not there is one log line."""
-        provider = self.module_type("demo")
-        self.bound(self.worker(), "demo", "nowhere")
-        self.engine.fire(provider.active[0], provider.active[0].config)
-
     def test_telemetry_without_a_listener_is_counted(self) -> None:
         """Never stored."""
         self.engine.telemetry("OTLP", b"{}")

@@ -1,4 +1,4 @@
-"""Where each acceptance probe of 01, 02 part A, 03, 04 and 07 has its test.
+"""Where each acceptance probe of 01, 02, 03, 04, 05 and 07 has its test.
 
 ``here()``: a test under ``tests/`` in this release.  ``SDKS``: a check of the published
 SDKs (``make test-sdks``).  ``LATER``: with the part of the engine that brings it.
@@ -8,7 +8,7 @@ all of it with the tests.
 
 from __future__ import annotations
 
-DOCUMENTS = {"01": 65, "02": 63, "03": 66, "04": 60, "07": 56}
+DOCUMENTS = {"01": 65, "02": 63, "03": 66, "04": 60, "05": 60, "07": 56}
 """Document → its last probe."""
 
 VOID: dict[str, str] = {
@@ -51,14 +51,7 @@ SDKS: dict[str, tuple[str, ...]] = {
 
 LATER: dict[str, str] = {
     "01.63": "security: RBAC listener",
-    "02.53": "external functions",
-    "02.54": "external functions",
-    "02.55": "external functions",
-    "02.56": "external functions",
-    "02.57": "external functions",
-    "02.58": "external functions",
-    "02.59": "external functions",
-    **{f"03.{number}": "Redis adapter" for number in (45, 46, 54, 62, 63)},
+    **{f"03.{number}": "Redis adapter" for number in (45, 46)},
     **{f"03.{number}": "RabbitMQ adapter" for number in (47, 48, 49, 50)},
     **{f"04.{number}": "bridge client and bridge adapters" for number in range(52, 61)},
     "07.34": "schemas from type hints",

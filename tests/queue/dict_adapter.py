@@ -65,11 +65,11 @@ class DictAdapter(QueueAdapter):
         for name in new.queues:
             self._seq += 1
             details = Details(new.namespace, new.traceparent, new.baggage)
-            message = Message(
+            message = Message.new(
                 self._seq,
                 new.id,
                 0,
-                bytes(new.data),
+                new.data.copy(),
                 details,
                 created_ms=self._clock.wall_ms(),
                 function_id=new.function_id,

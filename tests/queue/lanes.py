@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 from twisted.internet import task
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import TestCase
@@ -227,7 +228,7 @@ class LaneCase(TestCase):
         data = given.pop("data", b"1")
         details = Details(given.pop("namespace", None))
         return self.journal.put(
-            Message(self.last, f"id{self.last}", NUMBER, data, details, **given)
+            Message.new(self.last, f"id{self.last}", NUMBER, Raw(data), details, **given)
         )
 
     def arrive(self, how_many: int = 1, **given: Any) -> list[int]:

@@ -6,6 +6,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
+from msgspec import Raw
 from twisted.trial.unittest import TestCase
 
 from iii.modules.queue import keyed
@@ -34,7 +35,7 @@ class Properties(TestCase):
             nonlocal last
             last += 1
             key = f"k{chance.randrange(keys)}"
-            row = Message(last, "", NUMBER, b"", Details(), created_ms=0, key=key)
+            row = Message.new(last, "", NUMBER, Raw(b"1"), Details(), created_ms=0, key=key)
             return journal.put(row)
 
         for _ in range(backlog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+from msgspec import Raw
 from twisted.trial.unittest import TestCase
 
 from iii.modules.queue.limits import RateLimit
@@ -461,7 +462,7 @@ class MillionRows(FakeJournal):
     def _piece(self, key: str | None, after: Place, limit: int, without: list[Target]) -> Piece:
         first = max(1, after[1] + 1)
         seqs = range(first, min(first + limit, self.total + 1))
-        found = [Message(seq, "", NUMBER, b"1", Details(), created_ms=0) for seq in seqs]
+        found = [Message.new(seq, "", NUMBER, Raw(b"1"), Details(), created_ms=0) for seq in seqs]
         return Piece(found, found[-1].place if len(found) == limit else None)
 
     def finish(self, message: Message) -> None:

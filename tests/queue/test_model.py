@@ -18,6 +18,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec import Raw
 from twisted.internet import task
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
@@ -177,11 +178,11 @@ class QueueMachine(RuleBasedStateMachine):
         for _ in range(how_many):
             self.numbers += 1
             new.append(
-                Message(
+                Message.new(
                     self.journal.next_seq(),
                     f"id{self.numbers}",
                     self.number,
-                    b"later" if delay_ms else b"now",
+                    Raw(b'"later"' if delay_ms else b'"now"'),
                     Details(),
                     created_ms=now_ms,
                     state=State.DELAYED if delay_ms else State.WAITING,

@@ -277,6 +277,30 @@ class Fifo(QueueCase):
         await self.advance(1.01)
         self.assertEqual(await self.handled(worker), [{"g": "a", "n": n} for n in range(5)])
 
+    async def test_groups_run_beside_each_other_when_concurrency_says_so(self) -> None:
+        """03 §5: and never two of a group."""
+        worker = await self.worker("f")
+        await self.caller.call(
+            "queue::define",
+            {
+                "queue": "wide",
+                "config": {"type": "fifo", "message_group_field": "g", "concurrency": 2},
+            },
+        )
+        for number in range(2):
+            for group in "abc":
+                await self.enqueue("wide", "f", {"g": group, "n": number})
+        got = []
+        for _ in range(3):
+            calls = await self.calls(worker)
+            self.assertEqual(len({call["data"]["g"] for call in calls}), 2)
+            got += [(call["data"]["g"], call["data"]["n"]) for call in calls]
+            for call in calls:
+                worker.reply(call)
+        self.assertEqual(len(got), 6)
+        for group in "abc":
+            self.assertEqual([n for g, n in got if g == group], [0, 1])
+
     async def test_groups_are_values(self) -> None:
         """``1`` and ``"1"`` are two; an object is the same however it is written."""
         worker = await self.worker("f")

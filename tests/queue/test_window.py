@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
@@ -18,8 +19,8 @@ MAX_BYTES = 1_000
 
 def message(seq: int, *, priority: int = 4, rank: int | None = None, size: int = 2) -> Message:
     """A message with data of ``size`` bytes."""
-    return Message(
-        seq, f"id{seq}", 1, b"x" * size, Details(), created_ms=0, priority=priority, rank=rank
+    return Message.new(
+        seq, f"id{seq}", 1, Raw(b"1" * size), Details(), created_ms=0, priority=priority, rank=rank
     )
 
 

@@ -6,7 +6,7 @@ engine, in which everything a program had registered or stored must be back.
 
 from __future__ import annotations
 
-from tests.sdks import listening, queued, signals
+from tests.sdks import listening, observed, queued, signals
 from tests.sdks import releases as r
 from tests.sdks.scenario import expected_routes
 from tests.sdks.stage import (
@@ -190,6 +190,11 @@ async def queued_is_back(stage: Stage) -> None:
 @check("its subscriptions and schedules are back, once each")
 async def listens_again(stage: Stage) -> None:
     await signals.listens_again(stage)
+
+
+@check("its telemetry is back", needs=r.OTEL)
+async def tells_again(stage: Stage) -> None:
+    await observed.tells_again(stage)
 
 
 @check("its own stream is back", needs=r.OWN_STREAM)

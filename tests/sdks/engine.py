@@ -160,7 +160,8 @@ class Engine:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "iii", "-c", str(config), "--ready-file", str(ready)),
                 cwd=self.folder,
-                env=outside_environment(PYTHONPATH=str(CHECKOUT)),
+                # Several engines at a time: none of them takes the one port for Prometheus.
+                env=outside_environment(PYTHONPATH=str(CHECKOUT), PROMETHEUS_PORT="0"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

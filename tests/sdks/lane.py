@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from tests.sdks import endings, queued, scenario, signals, stored
+from tests.sdks import endings, observed, queued, scenario, signals, stored
 from tests.sdks.engine import Engine, EngineFailed
 from tests.sdks.install import Installed
 from tests.sdks.program import Program
@@ -24,8 +24,15 @@ CHECKS: tuple[Check, ...] = (
     *stored.CHECKS,
     *queued.CHECKS,
     *signals.CHECKS,
+    *observed.CHECKS,
     *endings.CHECKS,
 )
+
+
+def telemetry_of(name: str) -> dict[str, str]:
+    """A program's telemetry: whose it is, and sent soon (releases to 0.19 take 5 s)."""
+    soon = ("OTEL_BSP_SCHEDULE_DELAY", "OTEL_BLRP_SCHEDULE_DELAY", "OTEL_LOGS_FLUSH_INTERVAL_MS")
+    return {"OTEL_SERVICE_NAME": name, **dict.fromkeys(soon, "100")}
 
 
 def checks_for(release: Release) -> list[Check]:
@@ -48,6 +55,7 @@ async def run_release(
         own.command(proxy.url, release.prefix),
         own.folder,
         folder / "program.log",
+        telemetry_of(release.prefix),
     )
     theirs = installed[other.name]
     peer = Program(
@@ -55,6 +63,7 @@ async def run_release(
         theirs.command(engine.url, peer_prefix),
         theirs.folder,
         folder / "peer.log",
+        telemetry_of(peer_prefix),
     )
     stage: Stage | None = None
     try:

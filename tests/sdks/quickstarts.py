@@ -30,7 +30,7 @@ from tests.sdks.stage import eventually, same
 TEXTS = HERE / "quickstarts"
 PORTS = Ports(worker=49134, http=3111)
 QUICKSTART_LIMIT_S = 25.0
-PORTS_WAIT_S = 30.0
+PORTS_WAIT_S = 75.0
 COMPLETE_EXAMPLE: tuple[tuple[str, str, object], ...] = (
     ("GET", "/greet?name=Ada", {"greeting": "Hello, Ada!", "saved": True}),
     ("GET", "/greetings/Ada", {"greeting": "Hello, Ada!"}),

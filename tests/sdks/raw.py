@@ -96,13 +96,19 @@ class RawWorker:
         self.frames.append("-> " + text[:FRAME_SHOWN_CHARS])
         await self._socket.send(text)
 
-    async def ask(self, function_id: str, data: Any, limit_s: float = CALL_LIMIT_S) -> Answer:
-        """Call and wait, whatever the answer is."""
+    async def ask(
+        self, function_id: str, data: Any, limit_s: float = CALL_LIMIT_S, **fields: Any
+    ) -> Answer:
+        """Call and wait, whatever the answer is; ``fields`` go into the message."""
         invocation_id = str(uuid.uuid4())
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[invocation_id] = waiting
         await self.send(
-            "invokefunction", invocation_id=invocation_id, function_id=function_id, data=data
+            "invokefunction",
+            invocation_id=invocation_id,
+            function_id=function_id,
+            data=data,
+            **fields,
         )
         async with asyncio.timeout(limit_s):
             return await waiting

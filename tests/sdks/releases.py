@@ -47,6 +47,10 @@ NAMED = "named queues"
 """The action ``enqueue`` for a call."""
 DEAD = "dead letters"
 """Of a time when engines had functions for dead letters."""
+OTEL = "OpenTelemetry"
+"""Spans, metrics and logs through a connection of their own."""
+ON_LOG = "onLog"
+"""A callback for every log."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +85,26 @@ def release(name: str, checks: int, *can: str, soak: bool = False) -> Release:
 
 
 FIRST = (COMPETING, CONDITION_PATH)
-MIDDLE = (CHANNELS, REMOVAL, ANNOUNCED, COMPETING)
-LATE = (CHANNELS, REMOVAL, TRIGGER_LIST, APPEND, DURABLE, NAMED, DEAD)
+MIDDLE = (OTEL, CHANNELS, REMOVAL, ANNOUNCED, COMPETING)
+LATE = (OTEL, CHANNELS, REMOVAL, TRIGGER_LIST, APPEND, DURABLE, NAMED, DEAD)
 LATEST = (*LATE, TOLD, RESULTS, NESTED, OWN_STREAM)
 
 RELEASES = [
-    release("npm:0.2.1", 76, *FIRST, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
-    release("npm:0.9.0", 83, *MIDDLE, TRIGGER_LIST, NAMED, LARGE, OWN_STREAM),
-    release("npm:0.11.6", 86, *LATE, LARGE, OWN_STREAM),
-    release("npm:0.22.1", 90, *LATEST, LARGE),
-    release("pypi:0.2.0", 71, *FIRST, ANNOUNCED, SMALL, DATA, KV),
-    release("pypi:0.4.1", 79, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
-    release("pypi:0.8.3", 79, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
-    release("pypi:0.10.0", 86, *MIDDLE, TRIGGER_LIST, NAMED, DEAD, SMALL, OWN_STREAM),
-    release("pypi:0.11.6", 86, *LATE, SMALL, OWN_STREAM),
-    release("pypi:0.22.1", 90, *LATEST, SMALL),
-    release("pypi:0.25.0", 90, *LATEST, LARGE),
-    release("crates:0.2.1", 72, *FIRST, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
-    release("crates:0.8.3", 76, *MIDDLE, CONDITION_PATH, TRIGGER_LIST, LARGE, KV),
-    release("crates:0.11.6", 82, *LATE, LARGE, soak=True),
-    release("crates:0.22.1", 90, *LATEST, LARGE),
+    release("npm:0.2.1", 85, *FIRST, OTEL, ON_LOG, REMOVAL, ANNOUNCED, LARGE, DATA, OWN_STREAM, KV),
+    release("npm:0.9.0", 92, *MIDDLE, TRIGGER_LIST, NAMED, LARGE, OWN_STREAM),
+    release("npm:0.11.6", 95, *LATE, LARGE, OWN_STREAM),
+    release("npm:0.22.1", 99, *LATEST, LARGE),
+    release("pypi:0.2.0", 73, *FIRST, ANNOUNCED, SMALL, DATA, KV),
+    release("pypi:0.4.1", 87, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.8.3", 87, *MIDDLE, CONDITION_PATH, SMALL, OWN_STREAM, SILENT_DELETE, KV),
+    release("pypi:0.10.0", 95, *MIDDLE, TRIGGER_LIST, NAMED, DEAD, SMALL, OWN_STREAM),
+    release("pypi:0.11.6", 95, *LATE, SMALL, OWN_STREAM),
+    release("pypi:0.22.1", 99, *LATEST, SMALL),
+    release("pypi:0.25.0", 99, *LATEST, LARGE),
+    release("crates:0.2.1", 80, *FIRST, OTEL, ANNOUNCED, TRIGGER_LIST, LARGE, DATA, KV, soak=True),
+    release("crates:0.8.3", 84, *MIDDLE, CONDITION_PATH, TRIGGER_LIST, LARGE, KV),
+    release("crates:0.11.6", 91, *LATE, LARGE, soak=True),
+    release("crates:0.22.1", 99, *LATEST, LARGE),
 ]
 
 BY_NAME = {each.name: each for each in RELEASES}

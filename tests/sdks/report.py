@@ -15,6 +15,10 @@ QUOTED_LINES = 40
 OWN_FILES = (
     "scenario.py",
     "stored.py",
+    "queued.py",
+    "signals.py",
+    "listening.py",
+    "observed.py",
     "endings.py",
     "quickstarts.py",
     "streamclients.py",

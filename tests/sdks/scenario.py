@@ -216,7 +216,8 @@ ROUTES = ("GET fail", "GET items/:id", "GET nothing", "POST add", "POST items/:i
 
 def expected_routes(release: Release, *more: str) -> list[str]:
     streamed = ("POST stream",) if r.CHANNELS in release.can else ()
-    routes = (each.split() for each in (*ROUTES, *streamed, *more))
+    queued = ("POST enqueue",) if r.NAMED in release.can else ()
+    routes = (each.split() for each in (*ROUTES, *streamed, *queued, *more))
     return sorted(f"{method} {release.prefix}/{path}" for method, path in routes)
 
 

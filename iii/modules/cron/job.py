@@ -79,9 +79,21 @@ class Run:
 
     :ivar claim: what was granted and has to be released at its end
     :ivar by_hand: it was asked for and is no tick
+    :ivar context: the trace context of its calls
+    :ivar started: when it began, by the monotonic clock; None: it has not
     """
 
-    __slots__ = ("by_hand", "call", "claim", "job", "payload", "tick", "timer")
+    __slots__ = (
+        "by_hand",
+        "call",
+        "claim",
+        "context",
+        "job",
+        "payload",
+        "started",
+        "tick",
+        "timer",
+    )
 
     def __init__(self, job: Job, tick: int, *, by_hand: bool) -> None:
         self.job = job
@@ -91,6 +103,8 @@ class Run:
         self.payload: Raw = NULL
         self.call: Call | None = None
         self.timer: Timer | None = None
+        self.context: str | None = None
+        self.started: float | None = None
 
 
 class Numbers:

@@ -27,9 +27,11 @@ from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.invocations import STOPPED, Call, ErrorBody
 from iii.engine.module import ModuleApi
 from iii.engine.native import Empty
+from iii.engine.tracing import Error
 from iii.errors import Code, IIIError, RegistrationError
 from iii.modules.cron.adapters.claims import Claim, Claims
 from iii.modules.cron.config import read_trigger
+from iii.modules.cron.figures import RunFigures
 from iii.modules.cron.job import Job, Numbers, Run
 from iii.modules.cron.shapes import CronEvent, JobRow, RunNow, Started, iso, iso_micros
 from iii.modules.cron.timeline import Timeline
@@ -73,7 +75,9 @@ class Jobs:
         self._strict = strict
         self._chance = chance
         self._jobs: dict[Binding, Job] = {}
+        self._by_key: dict[str, Job] = {}
         self._numbers = Numbers()
+        self._figures = RunFigures(engine)
         self._timeline = Timeline(engine, self)
         self._closing = False
         self._stopped = False
@@ -89,7 +93,7 @@ class Jobs:
         self._timeline.stop()
 
     def stop(self) -> None:
-        """Forget everything."""
+        """Forget everything.  Runs go on in their workers, and stay claimed."""
         self.closing()
         self._stopped = True
         for job in self._jobs.values():
@@ -107,6 +111,7 @@ class Jobs:
         self._numbers.give(job)
         recalled = self._recall(job) if trigger.catch_up == "one" else None
         self._jobs[binding] = job
+        self._by_key[job.key] = job
         self._timeline.add(job)
         if recalled is not None:
             recalled.addCallback(self._catch_up, job).addErrback(self._not_kept, job)
@@ -117,6 +122,7 @@ class Jobs:
         if job is not None:
             self._timeline.discard(job)
             self._numbers.take_back(job)
+            del self._by_key[job.key]
             self._abandon(job)
 
     def _abandon(self, job: Job) -> None:
@@ -125,6 +131,7 @@ class Jobs:
         for run in runs:
             if run.call is not None:
                 self._engine.abandon(run.call)
+            self._figures.abandoned(run)
             self._release(run)
 
     def _recall(self, job: Job) -> Deferred[int | None]:
@@ -180,13 +187,22 @@ class Jobs:
             if seconds > LONG_STEP_S or (seconds > SHORT_STEP_S and job.schedule.often):
                 job.last_tick = None
 
+    def again(self, key: str, tick: int) -> None:
+        """The back end: whoever had this tick of the job ``key`` has died."""
+        job = self._by_key.get(key)
+        if job is None or self._closing or len(job.running) >= _most_runs(job):
+            return
+        if all(run.tick != tick for run in job.running):
+            self._start(job, tick)
+
     # Runs ------------------------------------------------------------------------------
 
     def _start(self, job: Job, tick: int, *, by_hand: bool = False) -> bool:
         """Begin a run; False when another one is in its way."""
-        most = MAX_OVERLAPPING if job.trigger.overlap == "allow" else 1
-        if len(job.running) >= most:
+        if len(job.running) >= _most_runs(job):
             job.skipped += 1
+            if not by_hand:
+                self._figures.skipped(job)
             return False
         run = Run(job, tick, by_hand=by_hand)
         job.running[run] = None
@@ -194,7 +210,8 @@ class Jobs:
             self._prepare(run)
             self._call(run)
             return True
-        claim = Claim(job.key, job.binding.id, tick, job.schedule)
+        exclusive = _most_runs(job) == 1
+        claim = Claim(job.key, job.binding.id, tick, job.schedule, exclusive)
         taken = self._claims.take(claim)
         if isinstance(taken, Deferred):
             taken.addCallbacks(
@@ -208,8 +225,9 @@ class Jobs:
         job = run.job
         if not taken:
             job.running.pop(run, None)
+            self._figures.skipped(job)
         elif run not in job.running:
-            self._claims.release(claim)  # removed meanwhile
+            self._claims.release(claim, ran=False)  # removed meanwhile
         else:
             run.claim = claim
             self._prepare(run)
@@ -224,6 +242,7 @@ class Jobs:
         job.last_run = self._clock.wall()
         event = CronEvent(job.binding.id, iso(run.tick), iso_micros(job.last_run))
         run.payload = Raw(msgspec.json.encode(event))
+        self._figures.began(run)
 
     def _ask(self, run: Run) -> None:
         binding = run.job.binding
@@ -232,6 +251,7 @@ class Jobs:
             run.payload,
             namespace=binding.namespace,
             metadata=binding.metadata,
+            traceparent=run.context,
             timeout_s=CONDITION_LIMIT_S,
         )
         asked.addCallbacks(
@@ -247,11 +267,14 @@ class Jobs:
             self._call(run)
 
     def _unanswered(self, failure: Failure, run: Run) -> None:
-        self._finish(run, "error", f"condition {run.job.trigger.condition}: {failure.value}")
+        error = failure.value
+        code = error.code if isinstance(error, IIIError) else Code.INTERNAL_ERROR
+        reason = f"condition {run.job.trigger.condition}: {error}"
+        self._finish(run, "error", reason, (code, reason, None))
 
     def _call(self, run: Run) -> None:
         job = run.job
-        call = self._engine.start_call(job.binding, run.payload, self._done, run)
+        call = self._engine.start_call(job.binding, run.payload, self._done, run, run.context)
         if run in job.running:  # else it has ended already
             run.call = call
             if job.trigger.max_run_ms is not None:
@@ -259,28 +282,35 @@ class Jobs:
                 run.timer = self._clock.call_later(limit_s, self._too_long, run)
 
     def _done(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
+        run: Run = call.requester
         if error is None:
-            self._finish(call.requester, "ok")
-        elif error is STOPPED:
-            self._finish(call.requester, "stopped", error.message)
+            self._finish(run, "ok")
+            return
+        told = (error.code, error.message, error.stacktrace)
+        if error is STOPPED:
+            self._finish(run, "stopped", error.message, told)
         else:
-            self._finish(call.requester, "error", f"{error.code}: {error.message}")
+            self._finish(run, "error", f"{error.code}: {error.message}", told)
 
     def _too_long(self, run: Run) -> None:
         if run.call is not None:
             self._engine.abandon(run.call)
-        self._finish(run, "timeout", f"no result after {run.job.trigger.max_run_ms} ms")
+        reason = f"no result after {run.job.trigger.max_run_ms} ms"
+        self._finish(run, "timeout", reason, (Code.INVOCATION_TIMEOUT, reason, None))
 
-    def _finish(self, run: Run, status: str, error: str | None = None) -> None:
+    def _finish(
+        self, run: Run, status: str, reason: str | None = None, error: Error | None = None
+    ) -> None:
         job = run.job
         if run not in job.running:
             return
         del job.running[run]
+        self._figures.ended(run, status, error)
         self._release(run)
         job.last_status = status
-        job.last_error = error
-        if error is not None and status != "stopped":
-            self._failed(job, error)
+        job.last_error = reason
+        if reason is not None and status != "stopped":
+            self._failed(job, reason)
         # A run that its worker did not finish is missed: the next registration catches up.
         if job.trigger.catch_up == "one" and status != "stopped" and not run.by_hand:
             # What was missed before the job was registered has been made up for by now.
@@ -290,7 +320,7 @@ class Jobs:
         if run.timer is not None and run.timer.active():
             run.timer.cancel()
         claim, run.claim = run.claim, None
-        if claim is not None:
+        if claim is not None and not self._stopped:
             self._claims.release(claim)
 
     def _remember(self, job: Job, tick: int) -> None:
@@ -325,7 +355,7 @@ class Jobs:
         for number, job in enumerate(list(self._jobs.values()), 1):
             rows.append(self._row(job))
             if number % LIST_STRIDE == 0:
-                await self._pause()
+                await self._clock.pause()
         return rows
 
     def run_now(self, asked: RunNow) -> Started:
@@ -355,10 +385,9 @@ class Jobs:
             skipped=job.skipped,
         )
 
-    def _pause(self) -> Deferred[None]:
-        passed: Deferred[None] = Deferred()
-        self._clock.call_later(0, passed.callback, None)
-        return passed
-
     def _now(self) -> int:
         return math.floor(self._clock.wall())
+
+
+def _most_runs(job: Job) -> int:
+    return MAX_OVERLAPPING if job.trigger.overlap == "allow" else 1

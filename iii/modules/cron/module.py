@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from twisted.internet.defer import Deferred
 
 from iii.engine.module import Module, ModuleApi
 from iii.modules.cron.adapters.local import LocalClaims
+from iii.modules.cron.adapters.redis import RedisClaims
 from iii.modules.cron.config import CronConfig, CronTrigger
 from iii.modules.cron.jobs import Jobs
 from iii.modules.cron.shapes import JobRow, RunNow, Started
@@ -16,15 +19,14 @@ class CronModule(Module):
 
     name = "iii-cron"
     config = CronConfig
-    adapters = {"kv": LocalClaims}
+    adapters = {"kv": LocalClaims, "redis": RedisClaims}
 
     def __init__(self, settings: CronConfig) -> None:
         super().__init__(settings)
         self._jobs: Jobs | None = None
 
-    def start(self, engine: ModuleApi) -> None:
+    def start(self, engine: ModuleApi) -> Awaitable[None] | None:
         """Module: offer the trigger type and the functions."""
-        self.adapter.start(engine, self.stores)
         jobs = self._jobs = Jobs(engine, self.adapter, strict=self.settings.strict_expressions)
         engine.trigger_type(
             "cron", jobs, description="Cron-based scheduled triggers", trigger_schema=CronTrigger
@@ -39,6 +41,8 @@ class CronModule(Module):
             gives=Started,
             description="Run a cron job now",
         )
+        ready: Awaitable[None] | None = self.adapter.start(engine, self.stores, jobs.again)
+        return ready
 
     def closing(self) -> None:
         """Module: no tick starts anything any more."""

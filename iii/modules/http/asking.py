@@ -99,14 +99,13 @@ def _response(said: Raw | UnsetType) -> Answer:
 async def _call(serving: Serving, function_id: str, data: bytes) -> Raw | None:
     """Ask a function; when it fails, so does the request."""
     service = serving.service
-    headers = serving.exchange.headers
     try:
         return await service.api.invoke(
             function_id,
             Raw(data),
             namespace=serving.entry.binding.namespace,
-            traceparent=headers.traceparent,
-            baggage=headers.baggage,
+            traceparent=serving.context,
+            baggage=serving.exchange.headers.baggage,
             timeout_s=service.timeout_s,
         )
     except InvocationError as error:

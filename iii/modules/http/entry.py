@@ -31,7 +31,16 @@ class HttpTrigger(Struct):
 class Entry:
     """A binding with its parsed configuration: an element of a route's stack."""
 
-    __slots__ = ("_opening", "binding", "condition", "method", "middleware", "pattern", "plain")
+    __slots__ = (
+        "_opening",
+        "binding",
+        "condition",
+        "method",
+        "middleware",
+        "pattern",
+        "plain",
+        "shown",
+    )
 
     def __init__(self, binding: Binding, *, ignore_trailing_slash: bool) -> None:
         config = msgspec.json.decode(binding.config)
@@ -50,6 +59,8 @@ class Entry:
             )
         self.binding = binding
         self.pattern = pattern.parse(path, ignore_trailing_slash=ignore_trailing_slash)
+        #: the pattern as figures and spans name it
+        self.shown = f"/{self.pattern.text.lstrip('/')}"
         self.condition = _condition(config)
         self.middleware = _strings(config.get("middleware_function_ids"))
         #: Nothing to ask before the function is called.

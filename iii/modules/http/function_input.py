@@ -74,6 +74,11 @@ class FunctionInput:
         """The pattern, for log lines."""
         return self.entry.pattern.text
 
+    @property
+    def shown_route(self) -> str | None:
+        """The pattern, for figures and spans; None: there is none."""
+        return self.entry.shown
+
     def lifted(self) -> bytes:
         """The caller's own fields, for the top level."""
         if not self.service.config.flatten_request:

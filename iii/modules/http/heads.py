@@ -64,7 +64,7 @@ class RequestHeaders:
         self.values = {name: value if _deliverable(value) else "" for name, value in self.pairs}
         self.is_json = "application/json" in self.values.get("content-type", "").lower()
         self.traceparent = self.values.get("traceparent")
-        self.baggage = self.values.get("baggage")
+        self.baggage = self.values.get("baggage") or None
         self.origin = self.values.get("origin")
         self._json: bytes | None = None
 

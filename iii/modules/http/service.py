@@ -22,6 +22,7 @@ from iii.modules.http.cors import Cors
 from iii.modules.http.entry import Entry
 from iii.modules.http.exchange import Exchange
 from iii.modules.http.fields import Pair
+from iii.modules.http.figures import Figures
 from iii.modules.http.router import Place, Route, Router
 from iii.modules.http.serving import Serving
 from iii.modules.http.unmatched import Unmatched, not_found_route
@@ -43,6 +44,7 @@ class HttpService:
     def __init__(self, api: ModuleApi, config: HttpConfig) -> None:
         self.api = api
         self.config = config
+        self.figures = Figures(api)
         self.cors = Cors(config.cors)
         self.router: Router[Entry] = Router(ignore_trailing_slash=config.ignore_trailing_slash)
         self.slots = max(1, config.concurrency_request_limit)
@@ -118,7 +120,8 @@ class HttpService:
             route = place.routes.get("GET")
         if route is None:
             message = f"{method} is not offered here"
-            self.refuse(exchange, 405, Code.METHOD_NOT_ALLOWED, message, [(b"allow", place.allow)])
+            allow = (b"allow", place.allow)
+            self._turn_away(exchange, 405, Code.METHOD_NOT_ALLOWED, message, [allow])
             return
         self._take(Serving(self, exchange, route, values))
 
@@ -167,13 +170,15 @@ class HttpService:
         allow = b"" if place is None else place.allow
         fields = self.cors.preflight(exchange.headers.origin, allow)
         exchange.respond(200, fields, b"")
+        self.figures.refused(exchange, 200, None)
         return True
 
     def _no_route(self, exchange: Exchange) -> None:
         if self._not_found is not None:
             self._take(Unmatched(self, exchange, self._not_found, ()))
             return
-        self.refuse(exchange, 404, Code.ROUTE_NOT_FOUND, f"no route matches {exchange.path}")
+        message = f"no route matches {exchange.path}"
+        self._turn_away(exchange, 404, Code.ROUTE_NOT_FOUND, message, [])
 
     # Errors ----------------------------------------------------------------------------
 
@@ -200,15 +205,22 @@ class HttpService:
         exchange.respond(status, fields, msgspec.json.encode({**body, **beside}))
         return error_id
 
+    def _turn_away(
+        self, exchange: Exchange, status: int, code: str, message: str, more: list[Pair]
+    ) -> None:
+        """Refuse a request that no ``Serving`` carries."""
+        self.refuse(exchange, status, code, message, more)
+        self.figures.refused(exchange, status, (code, message, None))
+
     def shutting_down(self, exchange: Exchange) -> None:
         """The engine stops; another one may be up soon."""
-        self.refuse(
-            exchange, 503, Code.SHUTTING_DOWN, "the engine is shutting down", [_RETRY_AFTER]
-        )
+        message = "the engine is shutting down"
+        self._turn_away(exchange, 503, Code.SHUTTING_DOWN, message, [_RETRY_AFTER])
 
     def overloaded(self, exchange: Exchange) -> None:
         """Too many requests wait."""
-        self.refuse(exchange, 503, Code.OVERLOADED, "too many requests are waiting", [_RETRY_AFTER])
+        message = "too many requests are waiting"
+        self._turn_away(exchange, 503, Code.OVERLOADED, message, [_RETRY_AFTER])
 
     def stop(self) -> None:
         """Forget all timers."""

@@ -24,6 +24,8 @@ from twisted.python.failure import Failure
 from iii.engine.channels import Channel, Offer
 from iii.engine.ids import uuid4_text
 from iii.engine.invocations import Call, ErrorBody
+from iii.engine.tracecontext import log_fields
+from iii.engine.tracing import Error
 from iii.errors import Code, InvocationError
 from iii.modules.http import asking, json_body, request
 from iii.modules.http.answer import Answer, StreamHead, answer_of
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 log = Logger()
 
 CHANNEL_FRAMES = 64
+#: What is recorded, and never sent, when nobody waits for an answer any more.
+CLIENT_GONE, CLIENT_GONE_CODE = 499, "client_gone"
 
 _STATUS_OF = {
     Code.PAYLOAD_TOO_LARGE: 413,
@@ -71,6 +75,12 @@ class Serving(FunctionInput):
     # The answer's head as the response channel told it.
     _answer_started = False
     _head: StreamHead | None = None
+    _reported = False
+    # Of the answer: its status, once it is decided.
+    _status = 0
+    # For ``figures``: the trace context of what happens here, and when it began.
+    context: str | None = None
+    started = 0.0
 
     def __init__(
         self,
@@ -88,6 +98,7 @@ class Serving(FunctionInput):
         """The request has its slot."""
         self._begun = True
         service = self.service
+        service.figures.begin(self)
         service.deadlines.add(self)
         stack = self.route.stack
         if stack:
@@ -208,8 +219,7 @@ class Serving(FunctionInput):
             )
         )
         self._members = None
-        headers = self.exchange.headers
-        self._start(Raw(data), headers.traceparent, headers.baggage)
+        self._start(Raw(data), self.context, self.exchange.headers.baggage)
 
     def invoke(self) -> None:
         """For the coroutine: everybody agreed."""
@@ -246,7 +256,9 @@ class Serving(FunctionInput):
             self.response = None
             if clean:
                 self.exchange.finish()
+                self._over()
             else:
+                self._over((Code.INVOCATION_STOPPED, "the response stream broke off", None))
                 log.warn(
                     "{function}: its response stream broke off",
                     function=self.entry.binding.function_id,
@@ -257,6 +269,7 @@ class Serving(FunctionInput):
         elif clean:
             self._start_stream()
             self.exchange.finish()
+            self._over()
         elif self._resultless:
             self._fail(500, Code.INVOCATION_STOPPED, "the response stream broke off")
         else:
@@ -268,7 +281,7 @@ class Serving(FunctionInput):
         """The head of a streamed answer is decided."""
         self._answer_started = True
         head = self._head or StreamHead()
-        status = head.status or self.default_status
+        status = self._status = head.status or self.default_status
         own = self._with_id(head.headers)
         fields = self.service.cors.merge(own, self.exchange.headers.origin)
         call, self._call = self._call, None
@@ -324,6 +337,8 @@ class Serving(FunctionInput):
                 complaint=answer.complaint,
             )
         self._release()
+        self._status = answer.status
+        self._over()
         origin = exchange.headers.origin
         if answer.headers is None and self._request_id is None:
             fields = service.cors.json(origin)
@@ -366,6 +381,8 @@ class Serving(FunctionInput):
         if call is not None:
             self.service.api.abandon(call)
         self._release()
+        self._status = status
+        self._over((code, message, stacktrace))
         own = self._with_id([])
         error_id = self.service.refuse(self.exchange, status, code, message, own, **beside)
         if status >= 500:
@@ -378,6 +395,7 @@ class Serving(FunctionInput):
                 function=self.entry.binding.function_id,
                 code=code,
                 message=message,
+                **log_fields(self.context),
                 # For programs that read the log, by OpenTelemetry's names.
                 **{
                     "exception.type": code,
@@ -430,6 +448,9 @@ class Serving(FunctionInput):
         if call is not None:
             self.service.api.abandon(call)
         response, self.response = self.response, None
+        if not self._released or self._answer_started:
+            self._status = self._status or CLIENT_GONE
+            self._over((CLIENT_GONE_CODE, "the client closed its connection", None))
         if not self._released:
             self._release()
         if response is not None:
@@ -448,10 +469,17 @@ class Serving(FunctionInput):
             if call is not None:
                 self.service.api.abandon(call)
             self._release()
+            self._reported = True
             self.service.shutting_down(self.exchange)
         else:
             self.exchange.abort()
             self.client_gone()
+
+    def _over(self, error: Error | None = None) -> None:
+        """The request is over, once."""
+        if not self._reported:
+            self._reported = True
+            self.service.figures.ended(self, self._status, error)
 
     def _release(self, *, keep_response: bool = False) -> None:
         """The head is decided: give back the slot, the timer and the channels."""

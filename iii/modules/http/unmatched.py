@@ -52,6 +52,11 @@ class Unmatched(Serving):
         """There is no pattern to name."""
         return self.exchange.path
 
+    @property
+    def shown_route(self) -> str | None:
+        """The path is the client's, and there are as many as somebody likes to try."""
+        return None
+
     def bind_params(self) -> None:
         """A path that matched nothing has no parameters."""
 

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.kv_server import shapes
 from iii.modules.kv_server.service import KvServer
+from iii.storage.figures import show_file_size
 from iii.storage.kvstore import KvStore, StoreConfig
 from iii.storage.store import Store
 
@@ -30,6 +31,7 @@ class KvServerModule(Module):
     def start(self, engine: ModuleApi) -> None:
         """Module: open the store, offer the functions under their new and old names."""
         self._store = KvStore(self.settings).open(engine, "kv_server", self.stores)
+        show_file_size(engine, "kv_server", self.stores)
         functions = _functions(KvServer(self._store))
         engine.functions(functions, {row[0].replace("::", "."): row[0] for row in functions})
 

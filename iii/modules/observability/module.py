@@ -1,91 +1,87 @@
-"""The observability entry: ``level`` and ``format`` of the engine's log.
+"""The ``iii-observability`` module: what every call did, for people and their tools.
 
-Log lines precede modules, so the composition root (``iii/service.py``) applies
-both before it creates the first module; nothing is left for ``start``.
+``level`` and ``format`` of the log are applied by the composition root
+(``iii/service.py``) before the first module is made, because log lines precede modules.
 
-The other keys belong to the recording of traces, metrics and logs, which this
-release does not have.  They are part of the struct because files of every release
-carry them and a right key must not be called unknown; the ones that were written
-down are named in one log line.
+The parts know the hub and not each other; what one needs of another is handed over here.
+They start in an order in which nothing recorded is missed, and stop in the opposite one:
+first what brings something in, last what keeps it.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
-import msgspec
+from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
 from iii.engine.module import Module, ModuleApi
+from iii.modules.observability.archive.archive import Archive
+from iii.modules.observability.config import ObservabilityConfig, settings_of
+from iii.modules.observability.export.exports import Exports
+from iii.modules.observability.hub import Hub
+from iii.modules.observability.ingest import Ingest
+from iii.modules.observability.logs.part import Logs
+from iii.modules.observability.metrics.part import Metrics
+from iii.modules.observability.prometheus.server import PrometheusServer
+from iii.modules.observability.spans.part import Spans
 
 log = Logger()
 
 
-class ObservabilityConfig(msgspec.Struct, frozen=True):
-    """``config:`` of ``iii-observability``.
-
-    :ivar enabled: whether calls are traced; the log does not depend on it
-    :ivar level: directives, e.g. ``info,iii.wire=debug``; None = ``RUST_LOG`` or ``info``
-    :ivar format: ``default`` or ``json``; anything else is ``default``
-    """
-
-    enabled: bool = True
-    level: str | None = None
-    log_level: str | None = None
-    format: str = "default"
-
-    service_name: str | None = None
-    service_version: str | None = None
-    service_namespace: str | None = None
-    service_instance_id: str | None = None
-    exporter: str | None = None
-    endpoint: str | None = None
-    sampling_ratio: float | None = None
-    sampling: dict[str, Any] | None = None
-    memory_max_spans: int | None = None
-    metrics_enabled: bool | None = None
-    metrics_exporter: str | None = None
-    metrics_retention_seconds: int | None = None
-    metrics_max_count: int | None = None
-    logs_enabled: bool | None = None
-    logs_exporter: str | None = None
-    logs_max_count: int | None = None
-    logs_retention_seconds: int | None = None
-    logs_batch_size: int | None = None
-    logs_flush_interval_ms: int | None = None
-    logs_sampling_ratio: float | None = None
-    logs_console_output: bool | None = None
-    alerts: list[Any] | None = None
-    prometheus_port: int | None = None
-    worker_metrics: dict[str, Any] | None = None
-    collapse_spans: Any = None
-
-    @property
-    def directives(self) -> str | None:
-        """``level``, or its older name."""
-        return self.level if self.level is not None else self.log_level
-
-
-_WORKING = frozenset(("enabled", "level", "log_level", "format"))
-
-
 class ObservabilityModule(Module):
-    """The engine's log.  Offers no functions yet."""
+    """Traces, metrics, logs, alerts.  Trigger types ``log`` and ``trace``."""
 
     name = "iii-observability"
     config = ObservabilityConfig
     coerce_strings: ClassVar[bool] = True
 
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self._hub: Hub | None = None
+        self._archive: Archive | None = None
+        self._parts: list[Any] = []
+
     def start(self, engine: ModuleApi) -> None:
-        """Say which keys were given in vain."""
-        given = [
-            name
-            for name in ObservabilityConfig.__struct_fields__
-            if name not in _WORKING and getattr(self.settings, name) is not None
+        """Module: begin to record.
+
+        :raises StartError: an alert's rule makes no sense, or the archive can't be opened
+        """
+        settings = settings_of(self.settings, os.environ)
+        hub = self._hub = Hub(engine, settings)
+        if settings.trace_storage is not None:
+            self._archive = Archive(hub, settings.trace_storage, self.stores)
+            self._archive.start()
+        spans, logs = Spans(hub, self._archive), Logs(hub, os.environ)
+        metrics = Metrics(
+            hub,
+            durations=spans.durations_ms,
+            stored_logs=lambda: None if logs.store is None else len(logs.store),
+            stored_spans=lambda: spans.store.stats.spans if settings.traced else None,
+        )
+        self._parts = [
+            spans,
+            logs,
+            metrics,
+            Exports(hub),
+            PrometheusServer(hub, engine.not_ready),
+            Ingest(hub),
         ]
-        if given:
-            log.warn(
-                "iii-observability: {keys} have no effect: this release writes logs, and records "
-                "neither traces nor metrics",
-                keys=", ".join(given),
-            )
+        if settings.traced:
+            log.info("OpenTelemetry initialized: exporter={exporter}", exporter=settings.exporter)
+        else:
+            log.info("OpenTelemetry is disabled")
+        hub.start()
+        for part in self._parts:
+            part.start()
+
+    async def stop(self) -> None:
+        """Module: hand on what is left, then let go of everything."""
+        parts, self._parts = self._parts, []
+        for part in reversed(parts):
+            await maybeDeferred(part.stop)
+        if self._hub is not None:
+            self._hub.stop()
+        if self._archive is not None:
+            await self._archive.stop()

@@ -13,6 +13,7 @@ from iii.engine.fanout import Fanout
 from iii.engine.module import Module, ModuleApi
 from iii.modules.pubsub.adapter import PubSubAdapter
 from iii.modules.pubsub.adapters.local import LocalAdapter
+from iii.modules.pubsub.adapters.redis import RedisAdapter
 from iii.modules.pubsub.shapes import PublishInput, SubscribeTrigger, TopicRow
 from iii.modules.pubsub.topics import Topics
 
@@ -21,7 +22,7 @@ class PubSubModule(Module):
     """Publishes messages.  Trigger type ``subscribe``."""
 
     name = "iii-pubsub"
-    adapters = {"local": LocalAdapter}
+    adapters = {"local": LocalAdapter, "redis": RedisAdapter}
     adapter: PubSubAdapter
 
     def __init__(self, settings: Any) -> None:
@@ -32,6 +33,14 @@ class PubSubModule(Module):
         """Module: offer the functions and the trigger type."""
         self._fanout = Fanout(engine, "pubsub")
         topics = Topics(self.adapter, self._fanout)
+        engine.instrument(
+            "iii_pubsub_published_total",
+            "counter",
+            "Messages that were published here",
+            lambda: topics.published,
+            ("topic",),
+        )
+        self._fanout.show("iii_pubsub")
         engine.function(
             "publish",
             topics.publish,

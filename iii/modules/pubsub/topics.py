@@ -18,6 +18,7 @@ from iii.engine.bindings import Binding
 from iii.engine.fanout import Fanout
 from iii.engine.invocations import Call
 from iii.engine.native import Empty
+from iii.engine.tally import Tally
 from iii.errors import Code, IIIError, RegistrationError
 from iii.modules.pubsub.adapter import Message, PubSubAdapter
 from iii.modules.pubsub.shapes import PublishInput, TopicRow
@@ -30,11 +31,13 @@ class Topics:
 
     :param adapter: carries messages
     :param fanout: takes them to the functions
+    :ivar published: topic → how many messages came from here
     """
 
     def __init__(self, adapter: PubSubAdapter, fanout: Fanout) -> None:
         self._adapter = adapter
         self._fanout = fanout
+        self.published = Tally()
         # topic → binding → condition
         self._subscribers: dict[str, dict[Binding, str | None]] = {}
         self._topics: dict[Binding, str] = {}
@@ -84,7 +87,15 @@ class Topics:
             raise IIIError(Code.TOPIC_NOT_SET, NO_TOPIC)
         # A copy: what waits for a slow subscriber must not keep the whole input.
         data = said.data.copy()
-        return self._adapter.publish(Message(said.topic, data, call.traceparent, call.baggage))
+        message = Message(said.topic, data, call.traceparent, call.baggage)
+        sending = self._adapter.publish(message)
+        if sending is not None:
+            return sending.addCallback(self._sent, said.topic)
+        self.published.add(said.topic)
+        return None
+
+    def _sent(self, _: None, topic: str) -> None:
+        self.published.add(topic)
 
     def received(self, message: Message) -> None:
         """The adapter has ``message``: hand it to the subscribers of its topic."""

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Raw
 
 from iii.engine.module import FunctionRow, ModuleApi
 from iii.errors import Code, IIIError
@@ -147,7 +146,7 @@ class Admin:
             for name, triggers in self._topics.names().items()
         ]
         rows += [
-            shapes.TopicRow(name, FUNCTION_QUEUE, queue.concurrency)
+            shapes.TopicRow(name, FUNCTION_QUEUE, queue.slots)
             for name, queue in self._queues.queues.items()
         ]
         return sorted(rows, key=lambda row: row.name)
@@ -157,7 +156,7 @@ class Admin:
         name = self._required(asked)
         counts = await _told(Code.TOPIC_STATS_FAILED, "get topic stats", self._counts(name))
         queue = self._queues.queues.get(name)
-        consumers = self._topics.names().get(name, 0) if queue is None else queue.concurrency
+        consumers = self._topics.names().get(name, 0) if queue is None else queue.slots
         return shapes.Stats(
             depth=counts.waiting + counts.delayed + counts.active,
             consumer_count=consumers,
@@ -389,7 +388,7 @@ def _row(
 ) -> shapes.MessageRow:
     row = shapes.MessageRow(
         message.id,
-        Raw(message.data),
+        message.data,
         state,
         message.details.attempts,
         message.created_ms,
@@ -416,7 +415,7 @@ def _dead_letter(queue: QueueName, message: Message) -> shapes.DeadLetter:
         code, error = last.code, last.text
     return shapes.DeadLetter(
         message.id,
-        Raw(message.data),
+        message.data,
         error,
         message.due_ms // 1000,
         details.attempts,

@@ -229,7 +229,7 @@ class BuiltinAdapter(Shelf):
         except StoreError:
             answer.errback(Failure())
             return answer
-        added = self._journal.add(messages)
+        added = self._journal.add(messages, self._let_go)
         if once is not None:
             first = self._first_puts[once.scope, once.key] = _FirstPut(new.id)
             first.waiting.append(answer)
@@ -237,14 +237,10 @@ class BuiltinAdapter(Shelf):
                 expires_ms = self._engine.clock.wall_ms() + once.ttl_ms
                 self._journal.remember(once.scope, once.key, new.id, expires_ms)
             added.addCallbacks(
-                self._kept_once,
-                self._not_kept_once,
-                callbackArgs=(messages, once),
-                errbackArgs=(once,),
+                self._kept_once, self._not_kept_once, callbackArgs=(once,), errbackArgs=(once,)
             )
-        else:
-            added.addCallbacks(self._kept, answer.errback, callbackArgs=(messages, new.id, answer))
-        return answer
+            return answer
+        return added.addCallback(_receipt, new.id)
 
     def _known(self, once: Once, answer: Deferred[Receipt]) -> bool:
         """Whether the key was used; ``answer`` then gets the first one's receipt."""
@@ -270,9 +266,10 @@ class BuiltinAdapter(Shelf):
                 due_ms = max(due_ms, now_ms) + settings.delay_ms
             ttl_ms = settings.ttl_ms if ttl_ms is None else ttl_ms
         seq = self._journal.next_seq()
-        data = bytes(new.data)
+        # It may lie in the frame it came in, which is to go.
+        data = new.data.copy()
         field = self._journal.facts[number].key_field
-        return Message(
+        return Message.new(
             seq,
             new.id,
             number,
@@ -287,15 +284,10 @@ class BuiltinAdapter(Shelf):
             function_id=new.function_id,
         )
 
-    def _kept(self, _: None, messages: list[Message], id: str, answer: Deferred[Receipt]) -> None:
-        answer.callback(Receipt(id))
-        self._let_go(messages)
-
-    def _kept_once(self, _: None, messages: list[Message], once: Once) -> None:
+    def _kept_once(self, _: None, once: Once) -> None:
         first = self._first_puts.pop((once.scope, once.key))
         for place, waiting in enumerate(first.waiting):
             waiting.callback(Receipt(first.id, duplicate=place > 0))
-        self._let_go(messages)
 
     def _not_kept_once(self, failure: Failure, once: Once) -> None:
         first = self._first_puts.pop((once.scope, once.key))
@@ -354,3 +346,7 @@ class BuiltinAdapter(Shelf):
             self._delays.reset()
         for one in recorded:
             one.addErrback(lambda failure: log.failure("keys of a queue", failure))
+
+
+def _receipt(_: None, id: str) -> Receipt:
+    return Receipt(id)

@@ -4,6 +4,8 @@ A result, whatever it is, is an acknowledgement.  An error is a failed attempt, 
 that what nobody could help doesn't count: the worker or the engine went away, or the
 function is not there.  An attempt that takes longer than its queue allows has failed;
 what its function answers later is dropped.
+
+Every attempt is a span below the one that put the message, and its calls are below it.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.invocations import STOPPED, Call, ErrorBody
 from iii.engine.module import ModuleApi
 from iii.errors import Code
+from iii.modules.queue.figures import QueueFigures
 from iii.modules.queue.lane import Outcome, Verdict
 from iii.modules.queue.message import Failure, Message
+from iii.modules.queue.spans import delivered_baggage, of_named_queue, of_topic
 
 CONDITION_LIMIT_S = 30.0
 #: The code by which a handler asks for another attempt at a time of its choice.
@@ -38,30 +42,61 @@ _ABSENT = Outcome(Verdict.ABSENT)
 class Target:
     """Whom to call.
 
+    :ivar queue: the topic or the named queue, and what is counted of it
     :ivar binding: of a topic; None for a named queue
     :ivar condition: asked first
+    :ivar span: what an attempt is called
     """
 
-    __slots__ = ("binding", "condition")
+    __slots__ = ("binding", "condition", "figures", "queue", "span")
 
-    def __init__(self, binding: Binding | None = None, condition: str | None = None) -> None:
+    def __init__(
+        self,
+        queue: str,
+        figures: QueueFigures,
+        binding: Binding | None = None,
+        condition: str | None = None,
+    ) -> None:
+        self.queue = queue
+        self.figures = figures
         self.binding = binding
         self.condition = condition
-
-
-_NAMED = Target()
+        self.span = f"fn_queue {queue}" if binding is None else f"queue {queue}"
 
 
 class _Attempt:
-    """An attempt under way.  ``call`` None: the condition is at work, or it is over."""
+    """An attempt under way.  ``call`` None: the condition is at work, or it is over.
 
-    __slots__ = ("call", "condition", "done", "limit_ms", "message", "over", "target")
+    :ivar function_id: the trigger's function, or the one that the message names
+    :ivar traceparent: the context of its calls, with ``baggage``
+    """
 
-    def __init__(self, message: Message, target: Target, limit_ms: int, done: Done) -> None:
+    __slots__ = (
+        "baggage",
+        "call",
+        "condition",
+        "done",
+        "function_id",
+        "limit_ms",
+        "message",
+        "over",
+        "started",
+        "target",
+        "traceparent",
+    )
+
+    def __init__(
+        self, message: Message, target: Target, limit_ms: int, done: Done, started: float
+    ) -> None:
         self.message = message
         self.target = target
         self.limit_ms = limit_ms
         self.done = done
+        self.started = started
+        binding = target.binding
+        self.function_id = (message.function_id or "") if binding is None else binding.function_id
+        self.traceparent = message.details.traceparent
+        self.baggage = message.details.baggage
         self.call: Call | None = None
         self.condition: Call | None = None
         self.over = False
@@ -72,6 +107,8 @@ class Delivery:
 
     def __init__(self, engine: ModuleApi) -> None:
         self._engine = engine
+        self._tracing = engine.tracing
+        self._now = engine.clock.monotonic
         self._limits: dict[int, Deadlines[_Attempt]] = {}
         self._stopped = False
 
@@ -80,7 +117,11 @@ class Delivery:
 
         :param limit_ms: 0: it may take as long as it likes
         """
-        attempt = _Attempt(message, target, limit_ms, done)
+        attempt = _Attempt(message, target, limit_ms, done, self._now())
+        tracing = self._tracing
+        if tracing.sink is not None:
+            attempt.traceparent = tracing.context(attempt.traceparent, target.span)
+            attempt.baggage = delivered_baggage(attempt.baggage, attempt.function_id)
         if limit_ms:
             self._limit(limit_ms).add(attempt)
         if target.condition is None:
@@ -100,12 +141,12 @@ class Delivery:
         binding, message = attempt.target.binding, attempt.message
         attempt.condition = self._engine.start_function(
             condition,
-            message.payload,
+            message.data,
             self._answered,
             attempt,
             namespace=None if binding is None else binding.namespace,
-            traceparent=message.details.traceparent,
-            baggage=message.details.baggage,
+            traceparent=attempt.traceparent,
+            baggage=attempt.baggage,
         )
         if not attempt.over and attempt.call is None:
             self._limit(int(CONDITION_LIMIT_S * 1000), condition=True).add(attempt)
@@ -116,9 +157,9 @@ class Delivery:
         if attempt.over:
             return
         if error is STOPPED:
-            self._end(attempt, _RETURNED)
+            self._end(attempt, _RETURNED, error)
         elif error is not None:
-            self._end(attempt, self._failed(error, condition=True))
+            self._end(attempt, self._failed(error, condition=True), error)
         elif result is not None and bytes(result).strip() == b"false":
             self._end(attempt, _DONE)
         else:
@@ -126,26 +167,25 @@ class Delivery:
 
     def _call(self, attempt: _Attempt) -> None:
         message, binding = attempt.message, attempt.target.binding
-        details = message.details
         if binding is not None:
             call = self._engine.start_call(
                 binding,
-                message.payload,
+                message.data,
                 self._handled,
                 attempt,
-                details.traceparent,
-                details.baggage,
+                attempt.traceparent,
+                attempt.baggage,
             )
         else:
             assert message.function_id is not None
             call = self._engine.start_function(
                 message.function_id,
-                message.payload,
+                message.data,
                 self._handled,
                 attempt,
-                namespace=details.namespace,
-                traceparent=details.traceparent,
-                baggage=details.baggage,
+                namespace=message.details.namespace,
+                traceparent=attempt.traceparent,
+                baggage=attempt.baggage,
             )
         if not attempt.over:
             attempt.call = call
@@ -163,7 +203,7 @@ class Delivery:
             outcome = _ABSENT
         else:
             outcome = self._failed(error)
-        self._end(attempt, outcome)
+        self._end(attempt, outcome, error)
 
     def _failed(self, error: ErrorBody, *, condition: bool = False) -> Outcome:
         failure = Failure(
@@ -178,16 +218,36 @@ class Delivery:
                 self._engine.abandon(call)
         waited_ms = int(CONDITION_LIMIT_S * 1000) if what == "condition" else attempt.limit_ms
         error = ErrorBody(Code.INVOCATION_TIMEOUT, f"no result of the {what} after {waited_ms} ms")
-        self._end(attempt, self._failed(error, condition=what == "condition"))
+        self._end(attempt, self._failed(error, condition=what == "condition"), error)
 
-    def _end(self, attempt: _Attempt, outcome: Outcome) -> None:
+    def _end(self, attempt: _Attempt, outcome: Outcome, error: ErrorBody | None = None) -> None:
         attempt.over = True
         if attempt.limit_ms:
             self._limit(attempt.limit_ms).discard(attempt)
         if attempt.condition is not None:
             self._limit(int(CONDITION_LIMIT_S * 1000), condition=True).discard(attempt)
+        attempt.target.figures.ended(outcome.verdict, self._now() - attempt.started)
+        if attempt.traceparent is not attempt.message.details.traceparent:
+            self._span(attempt, error)
         if not self._stopped:
             attempt.done(outcome)
+
+    def _span(self, attempt: _Attempt, error: ErrorBody | None) -> None:
+        """A followed attempt is over."""
+        context, message, target = attempt.traceparent, attempt.message, attempt.target
+        if context is None or context[-1] != "1":
+            return
+        attributes = of_named_queue if target.binding is None else of_topic
+        self._tracing.span(
+            target.span,
+            "consumer",
+            message.details.traceparent,
+            context,
+            attempt.started,
+            error is None,
+            None if error is None else (error.code, error.message, error.stacktrace),
+            attributes(message, target.queue, attempt.function_id),
+        )
 
     def _limit(self, limit_ms: int, *, condition: bool = False) -> Deadlines[_Attempt]:
         key = -limit_ms if condition else limit_ms
@@ -201,11 +261,12 @@ class Delivery:
 
 
 class NamedExecutor:
-    """Runs messages of named queues: each says whom it is for."""
+    """Runs messages of one named queue: each says whom it is for."""
 
-    def __init__(self, engine: ModuleApi, delivery: Delivery) -> None:
+    def __init__(self, engine: ModuleApi, delivery: Delivery, target: Target) -> None:
         self._engine = engine
         self._delivery = delivery
+        self._target = target
 
     def ready(self, message: Message) -> bool:
         """Executor: whether its function is there."""
@@ -215,7 +276,7 @@ class NamedExecutor:
 
     def run(self, message: Message, limit_ms: int, done: Done) -> None:
         """Executor: make an attempt."""
-        self._delivery.attempt(message, _NAMED, limit_ms, done)
+        self._delivery.attempt(message, self._target, limit_ms, done)
 
 
 class GroupExecutor:

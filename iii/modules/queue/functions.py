@@ -13,13 +13,15 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from iii.engine.functions import DEFAULT_NAMESPACE
-from iii.engine.ids import uuid4_text
+from iii.engine.ids import next_id
 from iii.engine.inputs import InputError
 from iii.engine.invocations import Call
 from iii.engine.module import ModuleApi
+from iii.engine.tracecontext import UNRECORDED
 from iii.errors import Code, IIIError
 from iii.modules.queue.adapter import New, Once, QueueAdapter
 from iii.modules.queue.adapter import Receipt as Kept
+from iii.modules.queue.figures import Figures
 from iii.modules.queue.named import NamedQueues
 from iii.modules.queue.names import named
 from iii.modules.queue.settings import NamedQueue
@@ -31,6 +33,7 @@ from iii.modules.queue.shapes import (
     PublishInput,
     Receipt,
 )
+from iii.modules.queue.spans import Putting
 from iii.modules.queue.topics import Topics
 
 T = TypeVar("T")
@@ -40,12 +43,19 @@ class Publishing:
     """The functions that take messages."""
 
     def __init__(
-        self, engine: ModuleApi, adapter: QueueAdapter, topics: Topics, queues: NamedQueues
+        self,
+        engine: ModuleApi,
+        adapter: QueueAdapter,
+        topics: Topics,
+        queues: NamedQueues,
+        figures: Figures,
     ) -> None:
+        self._engine = engine
         self._clock = engine.clock
         self._adapter = adapter
         self._topics = topics
         self._queues = queues
+        self._figures = figures
 
     def install(self, engine: ModuleApi) -> None:
         """Offer them."""
@@ -63,6 +73,7 @@ class Publishing:
             self.enqueue,
             takes=EnqueueInput,
             description="Put a call of a function on a named queue",
+            wants_call=True,
         )
         engine.function(
             "queue::define",
@@ -81,11 +92,13 @@ class Publishing:
         route = self._topics.route(asked.topic)
         if asked.says_more and asked.priority is not None:
             self._check_priority(asked.topic, any(self._topics.settings(q).serial for q in route))
+        figures = self._figures.of(asked.topic, "topic")
+        putting = Putting(self._engine, figures, call.traceparent, asked.topic)
         new = New(
-            uuid4_text(),
+            next_id(),
             asked.data,
             list(route),
-            traceparent=call.traceparent,
+            traceparent=putting.context,
             baggage=call.baggage,
         )
         once = self._once("topic", asked.topic, asked)
@@ -95,9 +108,9 @@ class Publishing:
         def answer(kept: Kept) -> Receipt | None:
             return Receipt(kept.id, kept.duplicate) if wanted else None
 
-        return self._put(new, once, answer)
+        return self._put(new, once, putting, answer)
 
-    def enqueue(self, asked: EnqueueInput) -> Deferred[dict[str, Any]]:
+    def enqueue(self, asked: EnqueueInput, call: Call) -> Deferred[dict[str, Any]]:
         """``engine::queue::enqueue``: a call of a function, on a named queue.
 
         :raises IIIError: the queue doesn't take it, or (through the Deferred) can't keep it
@@ -105,13 +118,18 @@ class Publishing:
         queue = self._queues.check(asked.queue, asked.data)
         if asked.priority is not None:
             self._check_priority(asked.queue, queue.fifo)
+        parent = asked.traceparent
+        if parent is None and (call.received or call.parent) and call.parent != UNRECORDED:
+            parent = call.traceparent  # somebody's own call, not what an action became
+        figures = self._figures.of(asked.queue, "named")
+        putting = Putting(self._engine, figures, parent, asked.queue, asked.function_id)
         new = New(
-            asked.messageReceiptId or uuid4_text(),
+            asked.messageReceiptId or next_id(),
             asked.data,
             [named(asked.queue)],
             function_id=asked.function_id,
             namespace=None if asked.namespace == DEFAULT_NAMESPACE else asked.namespace,
-            traceparent=asked.traceparent,
+            traceparent=putting.context,
             baggage=asked.baggage,
         )
         once = self._once("queue", asked.queue, asked)
@@ -122,7 +140,7 @@ class Publishing:
             receipt: dict[str, Any] = {"messageReceiptId": kept.id}
             return {**receipt, "duplicate": kept.duplicate} if wanted else receipt
 
-        return self._put(new, once, answer)
+        return self._put(new, once, putting, answer)
 
     async def define(self, asked: DefineInput) -> dict[str, Any]:
         """``queue::define``.
@@ -155,19 +173,29 @@ class Publishing:
             text = f"Queue '{name}' is FIFO: 'priority' is for standard queues"
             raise IIIError(Code.ENQUEUE_ERROR, text)
 
-    def _put(self, new: New, once: Once | None, answer: Callable[[Kept], T]) -> Deferred[T]:
-        putting = self._adapter.put(new, once)
-        if not isinstance(putting, Deferred):
-            putting = Deferred.fromCoroutine(_awaited(putting))
-        return putting.addCallbacks(answer, self._not_kept)
+    def _put(
+        self, new: New, once: Once | None, putting: Putting, answer: Callable[[Kept], T]
+    ) -> Deferred[T]:
+        keeping = self._adapter.put(new, once)
+        if not isinstance(keeping, Deferred):
+            keeping = Deferred.fromCoroutine(_awaited(keeping))
+        return keeping.addCallbacks(
+            self._kept, self._not_kept, callbackArgs=(putting, answer), errbackArgs=(putting,)
+        )
 
-    def _not_kept(self, failure: Failure) -> NoReturn:
+    def _kept(self, kept: Kept, putting: Putting, answer: Callable[[Kept], T]) -> T:
+        putting.kept(duplicate=kept.duplicate)
+        return answer(kept)
+
+    def _not_kept(self, failure: Failure, putting: Putting) -> NoReturn:
         error = failure.value
         if not isinstance(error, IIIError):
+            putting.refused(Code.INTERNAL_ERROR, str(error))
             failure.raiseException()
         text = f"{self._adapter.kind}: {error.message}"
+        putting.refused(Code.ENQUEUE_ERROR, text)
         raise IIIError(Code.ENQUEUE_ERROR, text) from error
 
 
-async def _awaited(putting: Awaitable[Kept]) -> Kept:
-    return await putting
+async def _awaited(keeping: Awaitable[Kept]) -> Kept:
+    return await keeping

@@ -1,9 +1,9 @@
 """What the queues have on disk.
 
 A message is one row from the moment its receipt is sent until it has been handled or
-discarded.  Writes of one reactor turn are one batch of one commit, like everywhere in
-``iii.storage``: an enqueue is answered after it, everything else nobody waits for, and
-alone it may be gathered for two milliseconds.
+discarded.  Writes of one reactor turn, or of several while the writer is busy, are one batch
+of one commit: an enqueue is answered after it, everything else nobody waits for, and alone
+it may be gathered for two milliseconds.
 
 A *change* that can't be recorded (the disk is full) is not forgotten: it is owed, and
 handed in again with the next batch, at the latest a second later.  So a crash may bring
@@ -31,8 +31,8 @@ from iii.engine.clock import Timer
 from iii.engine.module import ModuleApi
 from iii.errors import Code
 from iii.modules.queue import rows
-from iii.modules.queue.batch import Batch, Reading
-from iii.modules.queue.message import Message, State
+from iii.modules.queue.batch import Batch, Reading, Then
+from iii.modules.queue.message import Message, State, of_json
 from iii.modules.queue.rows import Changes, KeyOf, Piece, Place, Target
 from iii.storage.database import Database
 from iii.storage.store import StoreError
@@ -43,6 +43,8 @@ T = TypeVar("T")
 RETRY_S = 1.0
 #: What nobody waits for is gathered so long: an acknowledgement each would be a commit each.
 GATHER_S = 0.002
+#: The writer has one batch at work and one ready; a third is filled meanwhile.
+BATCHES_UNDER_WAY = 2
 #: New messages that wait for the disk may hold so much; more are refused.
 MAX_PENDING_BYTES = 256 * 1024 * 1024
 
@@ -84,6 +86,8 @@ class Journal:
         self._open: Batch | None = None
         #: the open batch is handed in at the end of the turn
         self._hurried = False
+        #: it is not, because the writer has enough to do
+        self._overdue = False
         self._gathering: Timer | None = None
         self._submitted: deque[Batch] = deque()
         self._pending_bytes = 0
@@ -93,6 +97,7 @@ class Journal:
         self._readings: set[Reading] = set()
         self._again: Timer | None = None
         self._failing = False
+        self._closing = False
         self._closed = False
         self._lanes: dict[str, int] = {}
         self.facts: dict[int, LaneFacts] = {}
@@ -157,9 +162,10 @@ class Journal:
         self._last_seq += 1
         return self._last_seq
 
-    def add(self, messages: Iterable[Message]) -> Deferred[None]:
+    def add(self, messages: Iterable[Message], then: Then | None = None) -> Deferred[None]:
         """Keep new messages; fires when they are as safe as the durability says.
 
+        :param then: gets them after that, when whoever waits for this batch has been told
         :raises StoreError: through the Deferred; none of them is kept
         """
         new = list(messages)
@@ -172,7 +178,9 @@ class Journal:
             batch.add(message)
             self._count(message.lane, message.state, +1)
         self._pending_bytes += size
-        return self._promise().addErrback(self._not_added, new)
+        if then is not None:
+            batch.then.append((then, new))
+        return self._promise()
 
     def remember(self, scope: str, key: str, id: str, expires_ms: int) -> None:
         """Keep an idempotency key in the commit of this turn's messages."""
@@ -235,7 +243,7 @@ class Journal:
         :raises StoreError: the file can't be read
         """
         statement = f"{rows.SELECT} WHERE {where} ORDER BY {order} LIMIT ?"
-        return [Message.of_row(row) for row in self._read_now(statement, (*parameters, limit))]
+        return [of_json(text) for (text,) in self._read_now(statement, (*parameters, limit))]
 
     def window(
         self,
@@ -310,7 +318,7 @@ class Journal:
         statement = f"{rows.SELECT} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         given = (*parameters, limit, offset)
         return self._read_committed(
-            lambda c: [Message.of_row(row) for row in c.execute(statement, given)]
+            lambda c: [of_json(text) for (text,) in c.execute(statement, given)]
         )
 
     # End -------------------------------------------------------------------------------
@@ -325,6 +333,7 @@ class Journal:
             self._gathering = None
         if self._owed:
             self._batch()
+        self._closing = True
         self._submit()
         self._closed = True
         return self._database.close()
@@ -353,12 +362,10 @@ class Journal:
                 return batch.owed.messages[seq]
         return _RECORDED
 
-    def _not_added(self, failure: Failure, messages: list[Message]) -> Failure:
-        for message in messages:
-            # It may have been finished before it was on disk.
-            if self._unrecorded(message.seq) is not None:
-                self._count(message.lane, message.state, -1)
-        return failure
+    def _not_added(self, message: Message) -> None:
+        # It may have been finished before it was on disk.
+        if self._unrecorded(message.seq) is not None:
+            self._count(message.lane, message.state, -1)
 
     def _promise(self) -> Deferred[None]:
         return self._batch().promise()
@@ -386,10 +393,14 @@ class Journal:
         self._submit()
 
     def _submit(self) -> None:
-        batch, self._open = self._open, None
-        self._hurried = False
-        if batch is None:
+        """Hand the open batch in, or leave it open until the writer has room for it."""
+        if self._open is None:
             return
+        if len(self._submitted) >= BATCHES_UNDER_WAY and not self._closing:
+            self._overdue = True
+            return
+        batch, self._open = self._open, None
+        self._hurried = self._overdue = False
         if self._closed:
             error = StoreError(Code.SHUTTING_DOWN, f"{self._database.path}: it is closed")
             self._refuse(batch, error)
@@ -410,7 +421,12 @@ class Journal:
                 log.info("{path}: writes succeed again", path=str(self._database.path))
             self._pending_bytes -= batch.size
             self._turn.run(self._fulfil, batch)
-            return
+        else:
+            self._failed(batch, failure)
+        if self._overdue:
+            self._submit()
+
+    def _failed(self, batch: Batch, failure: BaseException) -> None:
         error = self._database.error(failure)
         if not self._failing:
             self._failing = True
@@ -428,11 +444,15 @@ class Journal:
         # Messages are offered to their rows before these are read.
         for promise in batch.promises:
             promise.callback(None)
+        for then, messages in batch.then:
+            then(messages)
         for reading in batch.readers:
             self._begin(reading)
 
     def _refuse(self, batch: Batch, error: StoreError) -> None:
         self._pending_bytes -= batch.size
+        for message in batch.new:
+            self._not_added(message)
         for promise in batch.promises:
             promise.errback(Failure(error))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from enum import IntEnum
 from typing import Any
 
@@ -42,7 +43,7 @@ class Failure(msgspec.Struct, omit_defaults=True):
         )
 
 
-class Details(msgspec.Struct, omit_defaults=True):
+class Details(msgspec.Struct, omit_defaults=True, gc=False):
     """What is kept with a message and never searched for.
 
     :ivar failures: one for each attempt so far
@@ -58,34 +59,36 @@ class Details(msgspec.Struct, omit_defaults=True):
     reason: str | None = None
 
 
-class Message:
-    """One message of one lane.  ``urgency`` and ``rank`` order it among those that wait.
+class Message(msgspec.Struct, array_like=True, eq=False, gc=False):
+    """One message of one lane, with the columns of its row, in their order.
+
+    ``urgency`` and ``rank`` order it among those that wait.  It is in no cycle, so the
+    collector has nothing to do with it.
 
     :ivar function_id: the target, for messages of a named queue
     """
 
-    __slots__ = (
-        "created_ms",
-        "data",
-        "details",
-        "due_ms",
-        "expires_ms",
-        "function_id",
-        "id",
-        "key",
-        "lane",
-        "rank",
-        "seq",
-        "state",
-        "urgency",
-    )
+    seq: int
+    id: str
+    lane: int
+    state: State
+    urgency: int
+    rank: int
+    due_ms: int
+    expires_ms: int | None
+    key: str | None
+    created_ms: int
+    function_id: str | None
+    details: Details
+    data: Raw
 
-    def __init__(
-        self,
+    @classmethod
+    def new(
+        cls,
         seq: int,
         id: str,
         lane: int,
-        data: bytes,
+        data: Raw,
         details: Details,
         *,
         created_ms: int,
@@ -96,30 +99,34 @@ class Message:
         expires_ms: int | None = None,
         key: str | None = None,
         function_id: str | None = None,
-    ) -> None:
-        self.seq = seq
-        self.id = id
-        self.lane = lane
-        self.state = state
-        self.urgency = HIGHEST_PRIORITY - priority
-        self.rank = seq if rank is None else rank
-        self.due_ms = due_ms
-        self.expires_ms = expires_ms
-        self.key = key
-        self.created_ms = created_ms
-        self.function_id = function_id
-        self.details = details
-        self.data = data
+    ) -> Message:
+        """A message that was not there before."""
+        return cls(
+            seq,
+            id,
+            lane,
+            state,
+            HIGHEST_PRIORITY - priority,
+            seq if rank is None else rank,
+            due_ms,
+            expires_ms,
+            key,
+            created_ms,
+            function_id,
+            details,
+            data,
+        )
 
     @property
     def place(self) -> tuple[int, int]:
         """Its place among the waiting messages of its lane; smaller runs first."""
         return (self.urgency, self.rank)
 
-    @property
-    def payload(self) -> Raw:
-        """What the function gets."""
-        return Raw(self.data)
+    def copy(self) -> Message:
+        """One that can be changed on its own."""
+        twin = copy(self)
+        twin.details = copy(self.details)
+        return twin
 
     def row(self) -> tuple[Any, ...]:
         """As the table has it."""
@@ -136,29 +143,24 @@ class Message:
             self.created_ms,
             self.function_id,
             _encode(self.details),
-            self.data,
+            bytes(self.data),
         )
 
-    @classmethod
-    def of_row(cls, row: tuple[Any, ...]) -> Message:
-        """The message of a row of the table."""
-        seq, id, lane, state, urgency, rank, due_ms, expires_ms, key, created_ms = row[:10]
-        function_id, details, data = row[10:]
-        return cls(
-            seq,
-            id,
-            lane,
-            data,
-            _decode(details),
-            created_ms=created_ms,
-            state=State(state),
-            priority=HIGHEST_PRIORITY - urgency,
-            rank=rank,
-            due_ms=due_ms,
-            expires_ms=expires_ms,
-            key=key,
-            function_id=function_id,
-        )
+
+def of_json(text: str) -> Message:
+    """A message from the array of its columns."""
+    return _free(_decode(text))
+
+
+def all_of_json(text: str) -> list[Message]:
+    """Messages from an array of such arrays."""
+    return [_free(message) for message in _decode_all(text)]
+
+
+def _free(message: Message) -> Message:
+    # What was decoded still lies in the text of all of them.
+    message.data = message.data.copy()
+    return message
 
 
 def _escaped(text: str) -> str:
@@ -166,4 +168,5 @@ def _escaped(text: str) -> str:
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Details).decode
+_decode = msgspec.json.Decoder(Message).decode
+_decode_all = msgspec.json.Decoder(list[Message]).decode

@@ -15,10 +15,13 @@ from iii.modules.queue.admin import Admin
 from iii.modules.queue.builtin import BuiltinAdapter
 from iii.modules.queue.config import QueueConfig
 from iii.modules.queue.delivery import Delivery
+from iii.modules.queue.depths import Depths
+from iii.modules.queue.figures import Figures
 from iii.modules.queue.functions import Publishing
 from iii.modules.queue.named import NamedQueues, check_configured
 from iii.modules.queue.subscriptions import TopicTrigger
 from iii.modules.queue.topics import Topics
+from iii.storage.figures import show_file_size
 
 
 class QueueModule(Module):
@@ -49,13 +52,14 @@ class QueueModule(Module):
         if started is not None:
             await started
         delivery = self._delivery = Delivery(engine)
-        topics = self._topics = Topics(engine, adapter, delivery)
-        queues = NamedQueues(engine, adapter, delivery)
+        figures = Figures()
+        topics = self._topics = Topics(engine, adapter, delivery, figures)
+        queues = NamedQueues(engine, adapter, delivery, figures)
         topics.start()
         queues.start(settings.queue_configs)
         with suppress(NotSupported):
             await queues.report_left()
-        Publishing(engine, adapter, topics, queues).install(engine)
+        Publishing(engine, adapter, topics, queues, figures).install(engine)
         Admin(engine, adapter, topics, queues).install(engine)
         for id, provider in (("queue", topics.queue), ("durable:subscriber", topics.durable)):
             engine.trigger_type(
@@ -64,6 +68,9 @@ class QueueModule(Module):
                 description="Queue core module",
                 trigger_schema=TopicTrigger,
             )
+        figures.show(engine)
+        Depths(engine, adapter, queues).show()
+        show_file_size(engine, "queue", self.stores)
         self._clock = engine.clock
         engine.on_functions_changed(self._functions_changed)
 

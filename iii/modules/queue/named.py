@@ -11,7 +11,8 @@ from twisted.logger import Logger
 from iii.engine.module import ModuleApi
 from iii.errors import Code, IIIError, StartError
 from iii.modules.queue.adapter import QueueAdapter
-from iii.modules.queue.delivery import Delivery, NamedExecutor
+from iii.modules.queue.delivery import Delivery, NamedExecutor, Target
+from iii.modules.queue.figures import Figures
 from iii.modules.queue.names import named
 from iii.modules.queue.settings import NamedQueue
 
@@ -34,9 +35,13 @@ def check_configured(queues: dict[str, NamedQueue]) -> None:
 class NamedQueues:
     """All named queues."""
 
-    def __init__(self, engine: ModuleApi, adapter: QueueAdapter, delivery: Delivery) -> None:
+    def __init__(
+        self, engine: ModuleApi, adapter: QueueAdapter, delivery: Delivery, figures: Figures
+    ) -> None:
+        self._engine = engine
         self._adapter = adapter
-        self._executor = NamedExecutor(engine, delivery)
+        self._delivery = delivery
+        self._figures = figures
         self._configured: frozenset[str] = frozenset()
         self.queues: dict[str, NamedQueue] = {}
 
@@ -72,7 +77,9 @@ class NamedQueues:
 
     def _use(self, name: str, queue: NamedQueue) -> None:
         self.queues[name] = queue
-        self._adapter.consume(named(name), self._adapter.named_settings(queue), self._executor)
+        target = Target(name, self._figures.of(name, "named"))
+        executor = NamedExecutor(self._engine, self._delivery, target)
+        self._adapter.consume(named(name), self._adapter.named_settings(queue), executor)
 
     async def define(self, name: str, queue: NamedQueue) -> bool:
         """Make a queue, or change one; whether anything changed.

@@ -7,6 +7,7 @@ the name the original used; ``text`` is unambiguous, for an adapter to store.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -57,6 +58,7 @@ def topic(name: str) -> QueueName:
     return QueueName("topic", name)
 
 
+@lru_cache(1_000)
 def named(name: str) -> QueueName:
     """A named queue."""
     return QueueName("named", name)

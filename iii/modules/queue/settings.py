@@ -74,7 +74,7 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of ``queue_configs``."""
 
     type: str = "standard"
-    concurrency: Count = DEFAULT_CONCURRENCY
+    concurrency: Count | None = None
     max_retries: Count = DEFAULT_ATTEMPTS
     message_group_field: str | None = None
     backoff_ms: Count = DEFAULT_BACKOFF_MS
@@ -125,6 +125,13 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
             return self.concurrency_key
         return None if self.rate_limit is None else self.rate_limit.key_field
 
+    @property
+    def slots(self) -> int:
+        """Messages at once; 0: none.  Groups of a FIFO queue run beside each other on request."""
+        if self.concurrency is not None:
+            return self.concurrency
+        return 1 if self.fifo else DEFAULT_CONCURRENCY
+
     def lane(self) -> LaneSettings:
         """The settings of the queue's lane."""
         fifo = self.fifo
@@ -134,10 +141,9 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
         elif self.concurrency_key is not None:
             per_key = self.concurrency_per_key
         else:
-            per_key = max(1, self.concurrency)
+            per_key = max(1, self.slots)
         return LaneSettings(
-            # A FIFO queue runs one message at a time (docs/queues.md); 0 stays "paused".
-            concurrency=min(1, self.concurrency) if fifo else self.concurrency,
+            concurrency=self.slots,
             key_field=self.key_field,
             per_key=per_key,
             ordered=fifo,

@@ -153,7 +153,7 @@ class Shelf(QueueAdapter):
         source = message.lane
         copies: list[Message] = []
         for target in targets[1:]:
-            copy = Message.of_row(message.row())
+            copy = message.copy()
             # A rank of its own: the two may meet in one queue again.
             copy.seq = copy.rank = self._journal.next_seq()
             self._assign(copy, target)
@@ -161,10 +161,9 @@ class Shelf(QueueAdapter):
         self._assign(message, targets[0])
         self._journal.change(message, was=message.state, lane=source)
         if copies:
-            added = self._journal.add(copies)
-            added.addCallbacks(
-                lambda _: self._place_all(copies),
-                lambda failure: log.failure("copying a message to another queue", failure),
+            added = self._journal.add(copies, self._place_all)
+            added.addErrback(
+                lambda failure: log.failure("copying a message to another queue", failure)
             )
         self._place(message)
 
@@ -196,7 +195,7 @@ class Shelf(QueueAdapter):
             message.state, message.due_ms, message.expires_ms = State.WAITING, 0, None
             message.rank = self._journal.next_seq()
             if payload is not None:
-                message.data = bytes(payload)
+                message.data = payload.copy()
                 self._assign(message, self._names[message.lane])
             self._journal.change(message, was=State.DEAD)
             self._place(message)

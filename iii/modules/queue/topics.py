@@ -23,6 +23,7 @@ from iii.engine.module import ModuleApi
 from iii.errors import IIIError
 from iii.modules.queue.adapter import NotSupported, QueueAdapter
 from iii.modules.queue.delivery import Delivery, GroupExecutor, Target
+from iii.modules.queue.figures import Figures
 from iii.modules.queue.names import QueueName, topic
 from iii.modules.queue.settings import LaneSettings
 from iii.modules.queue.subscriptions import Subscription
@@ -56,10 +57,13 @@ class Topics:
     :ivar durable: the provider of ``durable:subscriber`` triggers
     """
 
-    def __init__(self, engine: ModuleApi, adapter: QueueAdapter, delivery: Delivery) -> None:
+    def __init__(
+        self, engine: ModuleApi, adapter: QueueAdapter, delivery: Delivery, figures: Figures
+    ) -> None:
         self._engine = engine
         self._adapter = adapter
         self._delivery = delivery
+        self._figures = figures
         self._groups: dict[QueueName, _Group] = {}
         self._group_of: dict[Binding, _Group] = {}
         self._stopped = False
@@ -140,7 +144,9 @@ class Topics:
             group = self._groups[queue] = _Group(queue, GroupExecutor(self._engine, self._delivery))
         self._group_of[binding] = group
         group.subscriptions[binding] = subscription
-        group.executor.targets[binding] = Target(binding, subscription.condition)
+        group.executor.targets[binding] = Target(
+            queue.name, self._figures.of(queue.name, "topic"), binding, subscription.condition
+        )
         self._appear(group)
 
     def remove(self, binding: Binding) -> None:

@@ -16,6 +16,7 @@ from iii.modules.state import shapes
 from iii.modules.state.config import StateConfig
 from iii.modules.state.service import State
 from iii.modules.state.triggers import StateTriggers
+from iii.storage.figures import show_file_size
 from iii.storage.kvstore import KvStore
 from iii.storage.store import Store
 
@@ -51,7 +52,13 @@ class StateModule(Module):
         self._fanout = Fanout(engine, "state")
         triggers = StateTriggers(self._fanout, enabled=settings.triggers_enabled)
         state = State(self._store, triggers, settings.max_value_bytes)
-        engine.functions(_functions(state), ALIASES)
+        for id, handler, takes, gives, description in _writing(state):
+            engine.function(
+                id, handler, takes=takes, gives=gives, description=description, wants_call=True
+            )
+        engine.functions(_reading(state), ALIASES)
+        self._fanout.show("iii_state_triggers")
+        show_file_size(engine, "state", self.stores)
         engine.trigger_type(
             "state",
             triggers,
@@ -71,10 +78,10 @@ class StateModule(Module):
         return None if self._store is None else self._store.close()
 
 
-def _functions(state: State) -> tuple[FunctionRow, ...]:
+def _writing(state: State) -> tuple[FunctionRow, ...]:
+    """Triggers are fired below the call that has written."""
     return (
         ("state::set", state.set, shapes.SetInput, shapes.Written, "Keep a value"),
-        ("state::get", state.get, shapes.GetInput, None, "Get a value"),
         ("state::delete", state.delete, shapes.DeleteInput, None, "Take a value out"),
         (
             "state::update",
@@ -83,6 +90,12 @@ def _functions(state: State) -> tuple[FunctionRow, ...]:
             shapes.Updated,
             "Change a value with no other write in between",
         ),
+    )
+
+
+def _reading(state: State) -> tuple[FunctionRow, ...]:
+    return (
+        ("state::get", state.get, shapes.GetInput, None, "Get a value"),
         ("state::list", state.list, shapes.ListInput, list[Any], "List the values of a scope"),
         (
             "state::list_groups",

@@ -14,7 +14,7 @@ from typing import TypeVar
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 
-from iii.engine.invocations import NULL
+from iii.engine.invocations import NULL, Call
 from iii.errors import Code, IIIError
 from iii.modules.state import shapes
 from iii.modules.state.triggers import StateTriggers
@@ -63,18 +63,18 @@ class State:
             _GET.told(found)
         return found
 
-    def set(self, asked: shapes.SetInput) -> Deferred[shapes.Written]:
+    def set(self, asked: shapes.SetInput, call: Call) -> Deferred[shapes.Written]:
         """``state::set``."""
         check_size(asked.value, self._max_value_bytes)
         writing = self._store.set((asked.scope, ""), asked.key, asked.value)
-        return writing.addCallbacks(self._written, _SET.refuse, callbackArgs=(asked,))
+        return writing.addCallbacks(self._written, _SET.refuse, callbackArgs=(asked, call))
 
-    def delete(self, asked: shapes.DeleteInput) -> Deferred[Raw | None]:
+    def delete(self, asked: shapes.DeleteInput, call: Call) -> Deferred[Raw | None]:
         """``state::delete``: the value that was; an event also when there was none."""
         writing = self._store.delete((asked.scope, ""), asked.key)
-        return writing.addCallbacks(self._deleted, _DELETE.refuse, callbackArgs=(asked,))
+        return writing.addCallbacks(self._deleted, _DELETE.refuse, callbackArgs=(asked, call))
 
-    def update(self, asked: shapes.UpdateInput) -> Deferred[shapes.Updated]:
+    def update(self, asked: shapes.UpdateInput, call: Call) -> Deferred[shapes.Updated]:
         """``state::update``: operations that can't be done are told in ``errors``."""
         ops = updates.read_ops(asked.ops)
         errors: _Errors = []
@@ -86,7 +86,9 @@ class State:
             return outcome.new
 
         writing = self._store.update((asked.scope, ""), asked.key, compute)
-        return writing.addCallbacks(self._updated, _UPDATE.refuse, callbackArgs=(asked, errors))
+        return writing.addCallbacks(
+            self._updated, _UPDATE.refuse, callbackArgs=(asked, call, errors)
+        )
 
     def list(self, asked: shapes.ListInput) -> Deferred[list[Raw]]:
         """``state::list``: the values, oldest key first."""
@@ -109,19 +111,19 @@ class State:
         )
         return _LIST.told(page.addCallback(_entries, offset, max_bytes))
 
-    def _written(self, change: Change, asked: shapes.SetInput) -> shapes.Written:
-        self._triggers.changed(asked.scope, asked.key, change)
+    def _written(self, change: Change, asked: shapes.SetInput, call: Call) -> shapes.Written:
+        self._triggers.changed(asked.scope, asked.key, change, call)
         old, new = change
         return shapes.Written(NULL if old is None else old, NULL if new is None else new)
 
-    def _deleted(self, change: Change, asked: shapes.DeleteInput) -> Raw | None:
-        self._triggers.changed(asked.scope, asked.key, change)
+    def _deleted(self, change: Change, asked: shapes.DeleteInput, call: Call) -> Raw | None:
+        self._triggers.changed(asked.scope, asked.key, change, call)
         return change.old
 
     def _updated(
-        self, change: Change, asked: shapes.UpdateInput, errors: _Errors
+        self, change: Change, asked: shapes.UpdateInput, call: Call, errors: _Errors
     ) -> shapes.Updated:
-        self._triggers.changed(asked.scope, asked.key, change)
+        self._triggers.changed(asked.scope, asked.key, change, call)
         old, new = change
         return shapes.Updated(NULL if old is None else old, NULL if new is None else new, errors)
 

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from iii.engine.filters import Filter, FilteredTriggers
 from iii.engine.inputs import Reader
-from iii.engine.invocations import NULL
+from iii.engine.invocations import NULL, Call
 from iii.modules.state.shapes import StateEvent, StateTrigger
 from iii.storage.store import Change
 
@@ -26,11 +26,12 @@ class StateTriggers(FilteredTriggers):
         """FilteredTriggers: an empty text is a value like any other."""
         return (config.scope, config.key)
 
-    def changed(self, scope: str, key: str, change: Change) -> None:
-        """A value was written: tell who wants to know."""
+    def changed(self, scope: str, key: str, change: Change, call: Call) -> None:
+        """``call`` has written a value: tell who wants to know."""
         concerned = self.concerned(scope, key)
         if concerned:
-            self.deliver(concerned, _event(scope, key, change))
+            event = _event(scope, key, change)
+            self._fanout.spread(concerned, event, call.traceparent, call.baggage)
 
 
 def _event(scope: str, key: str, change: Change) -> Raw:

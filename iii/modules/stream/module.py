@@ -16,6 +16,7 @@ from iii.modules.stream.port import StreamPort
 from iii.modules.stream.service import Streams
 from iii.modules.stream.subscriptions import Subscriptions
 from iii.modules.stream.triggers import StreamTriggers
+from iii.storage.figures import show_file_size
 from iii.storage.kvstore import KvStore
 from iii.storage.store import Store
 
@@ -63,7 +64,11 @@ class StreamModule(Module):
             publish=subscriptions.publish,
             max_value_bytes=settings.max_value_bytes,
         )
-        engine.functions(_functions(streams), ALIASES)
+        for id, handler, takes, gives, description in _functions(streams):
+            engine.function(
+                id, handler, takes=takes, gives=gives, description=description, wants_call=True
+            )
+        engine.functions(_overview(streams), ALIASES)
         engine.trigger_type(
             "stream",
             triggers,
@@ -89,6 +94,9 @@ class StreamModule(Module):
             fail_open=settings.auth_fail_open,
         )
         self._port.listen()
+        self._port.show()
+        self._fanout.show("iii_stream_triggers")
+        show_file_size(engine, "stream", self.stores)
         engine.announce("stream", self._port.port)
 
     @property
@@ -118,6 +126,7 @@ class StreamModule(Module):
 
 
 def _functions(streams: Streams) -> tuple[FunctionRow, ...]:
+    """Triggers and providers are called below the call that made it necessary."""
     return (
         ("stream::set", streams.set, shapes.SetInput, shapes.Written, "Keep an item"),
         ("stream::get", streams.get, shapes.GetInput, None, "Get an item"),
@@ -138,6 +147,11 @@ def _functions(streams: Streams) -> tuple[FunctionRow, ...]:
             None,
             "List the groups of a stream",
         ),
+    )
+
+
+def _overview(streams: Streams) -> tuple[FunctionRow, ...]:
+    return (
         (
             "stream::list_all",
             streams.list_all,

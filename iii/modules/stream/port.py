@@ -17,6 +17,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from iii.engine.instruments import Sample
 from iii.engine.module import ModuleApi
 from iii.errors import IIIError
 from iii.modules.stream.admission import NULL, Admission
@@ -111,6 +112,27 @@ class StreamPort:
         :raises StartError: the address is taken
         """
         self._listener.listen("the setting 'port' of iii-stream")
+
+    def show(self) -> None:
+        """Show how many clients there are."""
+        self._api.instrument(
+            "iii_stream_connections",
+            "gauge",
+            "Clients of the stream port",
+            lambda: [((), len(self._sockets))],
+        )
+        self._api.instrument(
+            "iii_stream_subscriptions",
+            "gauge",
+            "What they have joined",
+            self._subscriptions,
+            ("recordings",),
+        )
+
+    def _subscriptions(self) -> list[Sample]:
+        joined = sum(socket.joined for socket in self._sockets)
+        recordings = sum(socket.recordings for socket in self._sockets)
+        return [(("false",), joined - recordings), (("true",), recordings)]
 
     @property
     def port(self) -> int:

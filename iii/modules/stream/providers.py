@@ -20,7 +20,7 @@ from msgspec import Raw, Struct
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 
 from iii.engine.inputs import explain
-from iii.engine.invocations import NULL
+from iii.engine.invocations import NULL, Call
 from iii.engine.module import ModuleApi
 from iii.errors import Code, IIIError, InvocationError
 from iii.modules.stream.failures import DELETE, SET, UPDATE
@@ -72,44 +72,49 @@ class Providers:
         return self._engine.offers(f"stream::{operation}({stream})")
 
     def read(
-        self, operation: str, asked: GetInput | ListInput | ListGroupsInput
+        self,
+        operation: str,
+        asked: GetInput | ListInput | ListGroupsInput,
+        call: Call | None,
     ) -> Deferred[Raw | None]:
-        """What the provider says, unchanged, also its error."""
-        id = f"stream::{operation}({asked.stream_name})"
-        return self._engine.invoke(id, asked, timeout_s=LIMIT_S)
+        """What the provider says, unchanged, also its error.
+
+        :param call: the one that asks; None: the engine itself does
+        """
+        return self._ask(operation, asked, call)
 
     # Writes: within ``alone`` -------------------------------------------------------------
 
-    async def set(self, asked: SetInput, what: What = SET) -> Change:
+    async def set(self, asked: SetInput, call: Call, what: What = SET) -> Change:
         """``set``; a provider that returns nothing has set what it was given."""
-        result = await self._write("set", asked, what)
+        result = await self._write("set", asked, call, what)
         if _is_nothing(result):
             return Change(None, asked.data)
         written = _read(result, _Written)
         return Change(_value(written.old_value), written.new_value)
 
-    async def delete(self, asked: DeleteInput) -> Change:
+    async def delete(self, asked: DeleteInput, call: Call) -> Change:
         """``delete``; a provider that returns nothing had nothing."""
-        result = await self._write("delete", asked, DELETE)
+        result = await self._write("delete", asked, call, DELETE)
         old = NULL if _is_nothing(result) else _read(result, _Deleted).old_value
         return Change(_value(old), None)
 
-    async def update(self, asked: UpdateInput) -> tuple[Change, list[Any]]:
+    async def update(self, asked: UpdateInput, call: Call) -> tuple[Change, list[Any]]:
         """``update``: the change, and what could not be done."""
-        result = await self._write("update", asked, UPDATE)
+        result = await self._write("update", asked, call, UPDATE)
         if _is_nothing(result):
             raise UPDATE.failed("Function returned no result")
         written = _read(result, _Written)
         return Change(_value(written.old_value), written.new_value), written.errors
 
     async def update_by_rewriting(
-        self, asked: UpdateInput, compute: Callable[[Raw | None], Raw]
+        self, asked: UpdateInput, call: Call, compute: Callable[[Raw | None], Raw]
     ) -> Change:
         """``get``, ``compute``, ``set``: for providers without ``update``."""
         where = (asked.stream_name, asked.group_id, asked.item_id)
-        found = await self._write("get", GetInput(*where), UPDATE)
+        found = await self._write("get", GetInput(*where), call, UPDATE)
         old = None if found is None else _value(found)
-        change = await self.set(SetInput(*where, data=compute(old)), UPDATE)
+        change = await self.set(SetInput(*where, data=compute(old)), call, UPDATE)
         return Change(old, change.new)
 
     @asynccontextmanager
@@ -139,10 +144,23 @@ class Providers:
             if not lock.locked and self._locks.get(item) is lock:
                 del self._locks[item]
 
-    async def _write(self, operation: str, asked: ItemInput, what: What) -> Raw | None:
-        id = f"stream::{operation}({asked.stream_name})"
+    def _ask(
+        self,
+        operation: str,
+        asked: ItemInput | ListInput | ListGroupsInput,
+        call: Call | None,
+    ) -> Deferred[Raw | None]:
+        return self._engine.invoke(
+            f"stream::{operation}({asked.stream_name})",
+            asked,
+            traceparent=None if call is None else call.traceparent,
+            baggage=None if call is None else call.baggage,
+            timeout_s=LIMIT_S,
+        )
+
+    async def _write(self, operation: str, asked: ItemInput, call: Call, what: What) -> Raw | None:
         try:
-            return await self._engine.invoke(id, asked, timeout_s=LIMIT_S)
+            return await self._ask(operation, asked, call)
         except InvocationError as error:
             raise what.failed(_shown(error)) from error
 

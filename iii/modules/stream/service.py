@@ -17,7 +17,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from iii.engine.invocations import NULL
+from iii.engine.invocations import NULL, Call
 from iii.engine.module import ModuleApi
 from iii.errors import IIIError
 from iii.modules.stream import events, failures, shapes
@@ -65,22 +65,24 @@ class Streams:
 
     # Writing ---------------------------------------------------------------------------
 
-    def set(self, asked: shapes.SetInput) -> Deferred[shapes.Written]:
+    def set(self, asked: shapes.SetInput, call: Call) -> Deferred[shapes.Written]:
         """``stream::set``."""
         check_size(asked.data, self._max_value_bytes)
         if self._providers.have("set", asked.stream_name):
-            return Deferred.fromCoroutine(self._set_provided(asked))
+            return Deferred.fromCoroutine(self._set_provided(asked, call))
         writing = self._store.set((asked.stream_name, asked.group_id), asked.item_id, asked.data)
-        return writing.addCallbacks(self._written, failures.SET.refuse, callbackArgs=(asked,))
+        return writing.addCallbacks(self._written, failures.SET.refuse, callbackArgs=(asked, call))
 
-    def delete(self, asked: shapes.DeleteInput) -> Deferred[shapes.Deleted]:
+    def delete(self, asked: shapes.DeleteInput, call: Call) -> Deferred[shapes.Deleted]:
         """``stream::delete``: an event only when there was something."""
         if self._providers.have("delete", asked.stream_name):
-            return Deferred.fromCoroutine(self._delete_provided(asked))
+            return Deferred.fromCoroutine(self._delete_provided(asked, call))
         writing = self._store.delete((asked.stream_name, asked.group_id), asked.item_id)
-        return writing.addCallbacks(self._deleted, failures.DELETE.refuse, callbackArgs=(asked,))
+        return writing.addCallbacks(
+            self._deleted, failures.DELETE.refuse, callbackArgs=(asked, call)
+        )
 
-    def update(self, asked: shapes.UpdateInput) -> Deferred[shapes.Updated]:
+    def update(self, asked: shapes.UpdateInput, call: Call) -> Deferred[shapes.Updated]:
         """``stream::update``: operations that can't be done are told in ``errors``."""
         ops = updates.read_ops(asked.ops)
         errors: Errors = []
@@ -93,19 +95,19 @@ class Streams:
 
         stream, have = asked.stream_name, self._providers.have
         if have("update", stream):
-            return Deferred.fromCoroutine(self._update_provided(asked))
+            return Deferred.fromCoroutine(self._update_provided(asked, call))
         if have("get", stream) and have("set", stream):
-            return Deferred.fromCoroutine(self._rewrite_provided(asked, compute, errors))
+            return Deferred.fromCoroutine(self._rewrite_provided(asked, call, compute, errors))
         writing = self._store.update((stream, asked.group_id), asked.item_id, compute)
         return writing.addCallbacks(
-            self._updated, failures.UPDATE.refuse, callbackArgs=(asked, errors)
+            self._updated, failures.UPDATE.refuse, callbackArgs=(asked, call, errors)
         )
 
-    def send(self, asked: shapes.SendInput) -> Raw:
+    def send(self, asked: shapes.SendInput, call: Call) -> Raw:
         """``stream::send``: an event of the caller's own; nothing is stored."""
         body = events.CustomBody(asked.type, asked.data)
         try:
-            self._tell(asked.stream_name, asked.group_id, asked.id, events.Custom, body)
+            self._tell(asked.stream_name, asked.group_id, asked.id, events.Custom, body, call)
         except Exception as error:
             log.failure("an event of {stream} is lost", stream=asked.stream_name)
             raise failures.SEND.failed(str(error)) from error
@@ -113,26 +115,28 @@ class Streams:
 
     # Reading ---------------------------------------------------------------------------
 
-    def get(self, asked: shapes.GetInput) -> Raw | Deferred[Raw | None] | None:
+    def get(
+        self, asked: shapes.GetInput, call: Call | None = None
+    ) -> Raw | Deferred[Raw | None] | None:
         """``stream::get``: the value; no result when there is none."""
         if self._providers.have("get", asked.stream_name):
-            return self._providers.read("get", asked)
+            return self._providers.read("get", asked, call)
         try:
             found = self._store.get((asked.stream_name, asked.group_id), asked.item_id)
         except StoreError as error:
             raise failures.GET.failed(error.message) from error
         return failures.GET.told(found) if isinstance(found, Deferred) else found
 
-    def list(self, asked: shapes.ListInput) -> Deferred[Any]:
+    def list(self, asked: shapes.ListInput, call: Call | None = None) -> Deferred[Any]:
         """``stream::list``: the values of a group, oldest item first."""
         if self._providers.have("list", asked.stream_name):
-            return self._providers.read("list", asked)
+            return self._providers.read("list", asked, call)
         return failures.LIST.told(self._store.values((asked.stream_name, asked.group_id)))
 
-    def list_groups(self, asked: shapes.ListGroupsInput) -> Deferred[Any]:
+    def list_groups(self, asked: shapes.ListGroupsInput, call: Call) -> Deferred[Any]:
         """``stream::list_groups``: those that hold something, sorted."""
         if self._providers.have("list_groups", asked.stream_name):
-            return self._providers.read("list_groups", asked)
+            return self._providers.read("list_groups", asked, call)
         return failures.LIST_GROUPS.told(
             self._store.buckets(asked.stream_name).addCallback(_groups)
         )
@@ -155,67 +159,82 @@ class Streams:
 
     # Done ------------------------------------------------------------------------------
 
-    async def _set_provided(self, asked: shapes.SetInput) -> shapes.Written:
+    async def _set_provided(self, asked: shapes.SetInput, call: Call) -> shapes.Written:
         async with self._providers.alone(asked, failures.SET):
-            return self._written(await self._providers.set(asked), asked)
+            return self._written(await self._providers.set(asked, call), asked, call)
 
-    async def _delete_provided(self, asked: shapes.DeleteInput) -> shapes.Deleted:
+    async def _delete_provided(self, asked: shapes.DeleteInput, call: Call) -> shapes.Deleted:
         async with self._providers.alone(asked, failures.DELETE):
-            return self._deleted(await self._providers.delete(asked), asked)
+            return self._deleted(await self._providers.delete(asked, call), asked, call)
 
-    async def _update_provided(self, asked: shapes.UpdateInput) -> shapes.Updated:
+    async def _update_provided(self, asked: shapes.UpdateInput, call: Call) -> shapes.Updated:
         async with self._providers.alone(asked, failures.UPDATE):
-            change, errors = await self._providers.update(asked)
-            return self._updated(change, asked, errors)
+            change, errors = await self._providers.update(asked, call)
+            return self._updated(change, asked, call, errors)
 
     async def _rewrite_provided(
-        self, asked: shapes.UpdateInput, compute: Callable[[Raw | None], Raw], errors: Errors
+        self,
+        asked: shapes.UpdateInput,
+        call: Call,
+        compute: Callable[[Raw | None], Raw],
+        errors: Errors,
     ) -> shapes.Updated:
         async with self._providers.alone(asked, failures.UPDATE):
-            change = await self._providers.update_by_rewriting(asked, compute)
-            return self._updated(change, asked, errors)
+            change = await self._providers.update_by_rewriting(asked, call, compute)
+            return self._updated(change, asked, call, errors)
 
-    def _written(self, change: Change, asked: shapes.SetInput) -> shapes.Written:
-        old, new = self._changed(change, asked)
+    def _written(self, change: Change, asked: shapes.SetInput, call: Call) -> shapes.Written:
+        old, new = self._changed(change, asked, call)
         return shapes.Written(old, new)
 
-    def _updated(self, change: Change, asked: shapes.UpdateInput, errors: Errors) -> shapes.Updated:
-        old, new = self._changed(change, asked)
+    def _updated(
+        self, change: Change, asked: shapes.UpdateInput, call: Call, errors: Errors
+    ) -> shapes.Updated:
+        old, new = self._changed(change, asked, call)
         return shapes.Updated(old, new, errors)
 
-    def _changed(self, change: Change, asked: shapes.ItemInput) -> tuple[Raw, Raw]:
+    def _changed(self, change: Change, asked: shapes.ItemInput, call: Call) -> tuple[Raw, Raw]:
         """Tell of a value that was stored; what to call it before and after."""
         old, new = change
         if new is None:
             new = NULL
         kind: Any = events.Created if old is None else events.Updated
-        self._happened(asked, kind, new)
+        self._happened(asked, kind, new, call)
         return (NULL if old is None else old), new
 
-    def _deleted(self, change: Change, asked: shapes.DeleteInput) -> shapes.Deleted:
+    def _deleted(self, change: Change, asked: shapes.DeleteInput, call: Call) -> shapes.Deleted:
         old = change.old
         if old is None:
             return shapes.Deleted(NULL)
-        self._happened(asked, events.Deleted, old)
+        self._happened(asked, events.Deleted, old, call)
         return shapes.Deleted(old)
 
-    def _happened(self, asked: shapes.ItemInput, kind: Callable[[Any], Any], data: Raw) -> None:
+    def _happened(
+        self, asked: shapes.ItemInput, kind: Callable[[Any], Any], data: Raw, call: Call
+    ) -> None:
         """Tell of a write.  It is done, so what goes wrong here is not the caller's."""
         try:
-            self._tell(asked.stream_name, asked.group_id, asked.item_id, kind, data)
+            self._tell(asked.stream_name, asked.group_id, asked.item_id, kind, data, call)
         except Exception:
             log.failure("an event of {stream} is lost", stream=asked.stream_name)
 
     def _tell(
-        self, stream: str, group: str, item: str | None, kind: Callable[[Any], Any], data: Any
+        self,
+        stream: str,
+        group: str,
+        item: str | None,
+        kind: Callable[[Any], Any],
+        data: Any,
+        call: Call,
     ) -> None:
-        """Tell triggers and subscribers."""
+        """Tell triggers and subscribers what ``call`` did."""
         concerned = self._triggers.concerned(stream, group, item)
         if not concerned and not self._wants(stream, group, item):
             return
         timestamp = self.timestamps.next(stream, group, item)
         payload = events.envelope(stream, group, item, timestamp, kind(data))
-        self._triggers.deliver(concerned, Raw(payload))
+        if concerned:
+            self._triggers.tell(concerned, stream, Raw(payload), call)
         self._publish(Event(stream, group, item, payload))
 
 

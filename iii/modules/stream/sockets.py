@@ -24,6 +24,7 @@ from iii.modules.stream.admission import NULL, Admission
 from iii.modules.stream.events import Timestamps, sync_frame, unauthorized_frame
 from iii.modules.stream.frames import Join, Leave, Subscription, frame_of
 from iii.modules.stream.subscriptions import Subscriber, Subscriptions
+from iii.modules.stream.triggers import RECORDINGS
 from iii.websocket.codes import CLOSE_INTERNAL_ERROR, CLOSE_OVERLOAD, CLOSE_REFUSED
 from iii.websocket.outbox import Outbox, text_frame
 
@@ -120,6 +121,17 @@ class StreamSocket:
         self._hub.began(self)
         if self._first is not None:
             self._accept(Join(self._first), 0)
+
+    @property
+    def recordings(self) -> int:
+        """How many of its subscriptions are to what the engine records of itself."""
+        streams = (joined.stream_name for joined in self._joined.values())
+        return sum(stream.startswith(RECORDINGS) for stream in streams)
+
+    @property
+    def joined(self) -> int:
+        """How many subscriptions it has."""
+        return len(self._joined)
 
     def received(self, payload: bytes, is_binary: bool) -> None:
         """Role: one frame, text or binary alike."""

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from iii.engine.module import ModuleApi
-from iii.modules.cron.adapters.claims import Claim
+from iii.modules.cron.adapters.claims import Again, Claim
 from iii.storage.kvstore import KvStore, StoreConfig
 from iii.storage.store import Change, Store
 
@@ -48,7 +48,7 @@ class LocalClaims:
         self._stores: dict[str, str] = {}
         self._store: Store | None = None
 
-    def start(self, engine: ModuleApi, stores: dict[str, str]) -> None:
+    def start(self, engine: ModuleApi, stores: dict[str, str], again: Again) -> None:
         """Claims: open the store when there is one."""
         self._engine = engine
         self._stores = stores
@@ -63,7 +63,7 @@ class LocalClaims:
         """Claims: nobody else wants it."""
         return True
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, *, ran: bool = True) -> None:
         """Claims: nothing is held."""
 
     def recall(self, key: str) -> Deferred[int | None]:

@@ -32,11 +32,17 @@ async function optional(name) {
 
 export async function open(address, workerName) {
   const connect = core.registerWorker ?? core.init
-  const client = connect(address, { workerName })
+  // Telemetry as it is by default, but with metrics soon enough to be waited for.
+  const client = connect(address, { workerName, otel: { metricsExportIntervalMs: 300 } })
   const positional = core.registerWorker === undefined
   const helpers = await optional('iii-sdk/helpers')
   const { http } = core.http ? core : await optional('@iii-dev/helpers/http')
-  const { Logger } = core.Logger ? core : await optional('@iii-dev/helpers/observability')
+  const telemetry = {
+    ...(await optional('iii-sdk/telemetry')),
+    ...(await optional('@iii-dev/helpers/observability')),
+    ...(await optional('@iii-dev/helpers/observability/internal')),
+  }
+  const { Logger } = core.Logger ? core : telemetry
   const logger = new Logger()
   const call = positional
     ? (id, data) => client.trigger(id, data)
@@ -64,6 +70,10 @@ export async function open(address, workerName) {
     onFunctions: (callback) => client.onFunctionsAvailable?.(callback),
     http,
     log: (message) => logger.info(message, { from: workerName }),
+    logger,
+    meter: telemetry.getMeter,
+    withSpan: telemetry.withSpan,
+    onLog: client.onLog,
     shutdown: () => client.shutdown(),
     lists: () => (client.listFunctions ? ownLists(client) : calledLists(call)),
   }

@@ -34,7 +34,7 @@ export function registerJobs(sdk, prefix) {
   // A condition; it says what the message says.
   sdk.function(`${prefix}::wanted`, async (event) => event.wanted)
   if (!sdk.enqueue) return
-  // The receipt from a named queue, by the SDK's own action.
+  // The receipt from a named queue, by the SDK's own action; also over HTTP.
   sdk.function(`${prefix}::enqueue`, async ({ queue, function_id, data }) => {
     try {
       return { value: await sdk.enqueue(queue, function_id, data) }
@@ -42,4 +42,6 @@ export function registerJobs(sdk, prefix) {
       return { error: `${error.code}: ${error.message}` }
     }
   })
+  const route = { api_path: `${prefix}/enqueue`, http_method: 'POST' }
+  sdk.trigger('http', `${prefix}::enqueue`, route)
 }

@@ -9,6 +9,7 @@
 
 import { open } from './generations.mjs'
 import { registerJobs } from './jobs.mjs'
+import { registerObserved } from './observed.mjs'
 import { registerStored } from './stored.mjs'
 
 const PAUSE_MS = 150 // between two chunks of a streamed answer: to be seen from outside
@@ -134,6 +135,7 @@ sdk.triggerType(`${prefix}-events`, {
 })
 registerStored(sdk, prefix)
 registerJobs(sdk, prefix)
+registerObserved(sdk, prefix)
 sdk.onFunctions((functions) => {
   seen = functions.map((row) => row.function_id)
 })

@@ -22,6 +22,10 @@ HTTP_DECORATORS = ("iii:http", "iii_helpers.http:http")
 HANDLER_BASES = ("iii.triggers:TriggerHandler",)
 LOGGERS = ("iii:Logger", "iii_helpers.observability:Logger")
 CONTEXTS = ("iii:get_context",)
+INIT_OTEL = ("iii.telemetry:init_otel",)
+OTEL_CONFIG = ("iii.telemetry_types:OtelConfig",)
+OTEL = {"metrics_export_interval_ms": 300}
+"""Telemetry as it is by default, but with metrics soon enough to be waited for."""
 CREATE_STREAM = ("iii.helpers:create_stream",)
 CREATE_CHANNEL = ("iii.helpers:create_channel_async",)
 LISTS = {
@@ -68,15 +72,17 @@ class Sdk:
     def on_functions_available(self, callback: Any) -> None:
         self.client.on_functions_available(callback)
 
-    def log(self, message: str) -> None:
-        """Log with the SDK's own logger, which sends it through the telemetry connection.
+    def logger(self) -> Any:
+        """The SDK's own logger, which sends through the telemetry connection.
 
         Until 0.8 a handler has a context whose logger knows the function; in 0.2.0 that
-        logger calls ``engine::log::info``.
+        logger calls ``engine::log::info`` and its like.
         """
         context = find(CONTEXTS)
-        logger = context().logger if context is not None else find(LOGGERS)()
-        logger.info(message, {"from": self.prefix})
+        return context().logger if context is not None else find(LOGGERS)()
+
+    def log(self, message: str) -> None:
+        self.logger().info(message, {"from": self.prefix})
 
     def response(self, status: int, body: Any, headers: dict[str, str]) -> Any:
         """The release's own typed response; it serialises as ``statusCode`` or ``status_code``."""
@@ -128,6 +134,10 @@ class Lazy(Sdk):
 
     def __init__(self, address: str, prefix: str) -> None:
         super().__init__(prefix)
+        init_otel = find(INIT_OTEL)
+        if init_otel is not None:
+            # 0.4.1 does not look at the option ``otel``; what is set up here stays.
+            init_otel(find(OTEL_CONFIG)(**OTEL))
         self.client = iii.III(address, iii.InitOptions(worker_name=prefix))
 
     async def connect(self) -> None:
@@ -231,7 +241,7 @@ class Threaded(Sdk):
 async def open_sdk(address: str, prefix: str) -> Any:
     """A client of whatever release is installed here."""
     if hasattr(iii, "TriggerAction"):
-        options = iii.InitOptions(worker_name=prefix)
+        options = iii.InitOptions(worker_name=prefix, otel=OTEL)
         # Blocks until connected, as in the published quick starts.
         return Threaded(await asyncio.to_thread(iii.register_worker, address, options), prefix)
     return Lazy(address, prefix)

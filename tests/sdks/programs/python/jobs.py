@@ -26,6 +26,8 @@ class Jobs:
             self.sdk.function(f"{self.prefix}::{name}", getattr(self, name))
         if self.sdk.has_named_queues:
             self.sdk.function(f"{self.prefix}::enqueue", self.enqueue)
+            route = {"api_path": f"{self.prefix}/enqueue", "http_method": "POST"}
+            self.sdk.trigger("http", f"{self.prefix}::enqueue", route)
 
     async def listen(self, data: Any) -> Any:
         """A trigger of ``type`` for the function ``PREFIX::on-NAME``."""
@@ -59,7 +61,7 @@ class Jobs:
         return event["wanted"]
 
     async def enqueue(self, data: Any) -> Any:
-        """The receipt from a named queue, by the SDK's own action."""
+        """The receipt from a named queue, by the SDK's own action; also over HTTP."""
         try:
             receipt = await self.sdk.enqueue(data["queue"], data["function_id"], data.get("data"))
         except Exception as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 from generations import Sdk, open_sdk
 from jobs import Jobs
+from observed import Observed
 from stored import Stored
 
 PAUSE_S = 0.15
@@ -62,6 +63,7 @@ class Worker:
             self.sdk.on_functions_available(self.functions_available)
         Stored(self.sdk, self.prefix).register()
         Jobs(self.sdk, self.prefix).register()
+        Observed(self.sdk, self.prefix).register()
         self.route("POST", "add", "add")
         self.route("GET", "items/:id", "item")
         self.route("POST", "items/:id", "create")

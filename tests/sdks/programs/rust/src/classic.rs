@@ -48,6 +48,11 @@ impl Sdk {
     pub async fn open(address: &str, name: &str) -> Self {
         let metadata = WorkerMetadata { name: name.to_string(), ..WorkerMetadata::default() };
         let client = III::with_metadata(address, metadata);
+        // Until 0.8.3 telemetry is off without this.
+        client.set_otel_config(iii_sdk::OtelConfig {
+            metrics_export_interval_ms: Some(300),
+            ..iii_sdk::OtelConfig::default()
+        });
         client.connect().await.expect("connect");
         Self {
             client,

@@ -48,7 +48,7 @@ async fn unlisten(program: Program, data: Value) -> Result<Value, String> {
     Ok(json!({"listening": null}))
 }
 
-/// The receipt from a named queue, by the SDK's own action.
+/// The receipt from a named queue, by the SDK's own action; also over HTTP.
 #[cfg(feature = "modern")]
 async fn enqueue(program: Program, data: Value) -> Result<Value, String> {
     let queue = text(&data, "queue").to_string();
@@ -68,5 +68,8 @@ pub fn register(program: &Program) {
     // A condition; it says what the message says.
     program.function("wanted", |_, event| async move { Ok(event["wanted"].clone()) });
     #[cfg(feature = "modern")]
-    program.function("enqueue", enqueue);
+    {
+        program.function("enqueue", enqueue);
+        program.route("POST", "enqueue", "enqueue");
+    }
 }

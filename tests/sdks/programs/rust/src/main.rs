@@ -13,6 +13,7 @@ mod sdk;
 #[path = "modern.rs"]
 mod sdk;
 mod jobs;
+mod observed;
 #[cfg(feature = "late")]
 mod own;
 mod stored;
@@ -185,6 +186,7 @@ fn register(program: &Program) {
     streaming::register(program);
     stored::register(program);
     jobs::register(program);
+    observed::register(program);
     program.sdk.trigger_type(format!("{}-events", program.prefix), program.state.clone());
     program.sdk.on_functions(program.state.clone());
     program.route("POST", "add", "add");

@@ -19,7 +19,11 @@ use iii_sdk::{IIIError as SdkError, III as Client};
 
 pub use iii_sdk::channels::{ChannelReader, ChannelWriter, StreamChannelRef};
 #[cfg(feature = "late")]
+use iii_helpers::observability::OtelConfig;
+#[cfg(feature = "late")]
 pub use iii_helpers::stream::UpdateOp;
+#[cfg(not(feature = "late"))]
+use iii_sdk::OtelConfig;
 #[cfg(not(feature = "late"))]
 pub use iii_sdk::UpdateOp;
 #[cfg(not(feature = "late"))]
@@ -65,7 +69,8 @@ const LISTS: [(&str, &str, &str, &str); 3] = [
 impl Sdk {
     pub async fn open(address: &str, name: &str) -> Self {
         let metadata = WorkerMetadata { name: name.to_string(), ..WorkerMetadata::default() };
-        let options = InitOptions { metadata: Some(metadata), ..InitOptions::default() };
+        let otel = OtelConfig { metrics_export_interval_ms: Some(300), ..OtelConfig::default() };
+        let options = InitOptions { metadata: Some(metadata), otel: Some(otel), ..Default::default() };
         Self { client: register_worker(address, options) }
     }
 

@@ -1,0 +1,58 @@
+"""What modules measure about themselves, for whoever shows it.
+
+A module names an instrument and how to read it; nothing is recorded by this file, and
+nothing is read until somebody asks.  So a module counts in whatever way is cheapest for
+it, and does not know who shows its figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Literal
+
+from iii.engine.callcounts import Durations
+
+Kind = Literal["gauge", "counter", "histogram"]
+Value = float | Durations
+Sample = tuple[tuple[str, ...], Value]
+"""The values of the labels, and what was measured; ``Durations`` for histograms."""
+
+Read = Callable[[], Iterable[Sample] | Awaitable[Iterable[Sample]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One figure of a module, or one per label set.
+
+    :ivar name: by the conventions of Prometheus, e.g. ``iii_queue_depth``
+    :ivar help: what it says, in a sentence
+    :ivar labels: their names
+    :ivar read: the present values
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...]
+    read: Read
+
+    async def samples(self) -> list[Sample]:
+        """The present values, however long the module takes to say them."""
+        read = self.read()
+        return list(await read if isawaitable(read) else read)
+
+
+class Instruments:
+    """All instruments of an engine, in the order in which they were named."""
+
+    def __init__(self) -> None:
+        self._instruments: dict[str, Instrument] = {}
+
+    def add(self, instrument: Instrument) -> None:
+        """Show ``instrument``; one of the same name is replaced."""
+        self._instruments[instrument.name] = instrument
+
+    def __iter__(self) -> Iterator[Instrument]:
+        return iter(list(self._instruments.values()))

@@ -1,0 +1,1 @@
+"""Traces on disk: they outlive a restart, within a size and an age."""

@@ -1,0 +1,5 @@
+"""Telemetry frames of the SDKs."""
+
+from iii.modules.observability.ingest.part import Ingest
+
+__all__ = ["Ingest"]

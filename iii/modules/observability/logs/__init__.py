@@ -1,0 +1,1 @@
+"""Log records: kept, searched, told of."""

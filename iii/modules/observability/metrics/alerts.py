@@ -1,0 +1,155 @@
+"""Alerts: rules looked at every ten seconds, and what follows from them.
+
+An alert fires as long as its rule holds.  It tells so once, and again when it still or
+again holds after the cool-down; when a rule says ``resolve``, it also tells its end, if
+its beginning was told.  A rule whose metric has no value is passed over: nothing changes.
+"""
+
+from __future__ import annotations
+
+from iii.engine.native import Empty
+from iii.modules.observability.hub import Hub
+from iii.modules.observability.metrics import shapes
+from iii.modules.observability.metrics.actions import Actions, Event
+from iii.modules.observability.metrics.readings import Readings
+from iii.modules.observability.metrics.rules import Rule
+from iii.modules.observability.metrics.store import MetricStore
+from iii.modules.observability.metrics.ticking import Ticker
+
+EVALUATE_S = 10.0
+NO_RULES = "Alert manager not initialized"
+
+
+class Alert:
+    """One rule and how it stands.
+
+    :ivar evaluated_ms: when it last had a value; None: never
+    :ivar triggered_at: when it last told, monotonic
+    :ivar told: it fires, and that was told
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.firing = False
+        self.value: float | None = None
+        self.evaluated_ms: int | None = None
+        self.triggered_ms: int | None = None
+        self.triggered_at = 0.0
+        self.told = False
+
+    def evaluate(self, value: float, now: float, now_ms: int) -> Event | None:
+        """The rule's value is ``value``; what there is to tell."""
+        said = self.rule.said
+        self.value, self.evaluated_ms = value, now_ms
+        self.firing = self.rule.holds(value)
+        if not self.firing:
+            ended, self.told = self.told, False
+            return self._event(value, now_ms, resolved=True) if ended and said.resolve else None
+        if self.triggered_ms is not None and now - self.triggered_at < said.cooldown_seconds:
+            return None
+        self.triggered_at, self.triggered_ms, self.told = now, now_ms, True
+        return self._event(value, now_ms)
+
+    def _event(self, value: float, now_ms: int, resolved: bool = False) -> Event:
+        said, operator = self.rule.said, self.rule.operator
+        return Event(said.name, said.metric, value, said.threshold, operator.name, now_ms, resolved)
+
+
+class Alerts:
+    """All alerts.
+
+    :param store: what workers measured
+    """
+
+    def __init__(self, hub: Hub, store: MetricStore) -> None:
+        self._hub = hub
+        self._clock = hub.engine.clock
+        self._rules = [Rule(said) for said in hub.settings.alerts]
+        self._alerts = [Alert(rule) for rule in self._rules if rule.said.enabled]
+        self._readings = Readings(hub.engine, store, [alert.rule for alert in self._alerts])
+        self._actions = Actions(hub)
+        self._ticker = Ticker(self._clock, lambda: EVALUATE_S, self.evaluate_all)
+
+    def start(self) -> None:
+        """Part: look at the rules, the first time as soon as everybody has started."""
+        if self._readings.wants_metrics:
+            self._hub.on_metrics(self._readings.add)
+        if self._alerts:
+            self._ticker.start(first_s=0.0)
+
+    def stop(self) -> None:
+        """Part: look no more, and leave actions that are under way."""
+        self._hub.forget(self._readings.add)
+        self._ticker.stop()
+        self._actions.stop()
+
+    def evaluate_all(self) -> list[Event]:
+        """Look at every rule, and run the actions; the alerts that were triggered."""
+        self._readings.refresh()
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        triggered = []
+        for alert in self._alerts:
+            value = self._readings.value(alert.rule)
+            event = None if value is None else alert.evaluate(value, now, now_ms)
+            if event is not None:
+                self._actions.run(alert.rule.said.action, event)
+                if not event.resolved:
+                    triggered.append(event)
+        return triggered
+
+    # Functions -------------------------------------------------------------------------
+
+    def listed(self, _: Empty) -> shapes.AlertsList:
+        """``engine::alerts::list``."""
+        if not self._rules:
+            return shapes.AlertsList([], 0, self._clock.wall_ms(), message=NO_RULES)
+        rows = [
+            shapes.AlertRow(
+                alert.rule.said.name,
+                alert.firing,
+                alert.evaluated_ms,
+                alert.triggered_ms,
+                alert.value,
+                alert.rule.said.threshold,
+                alert.rule.operator.name,
+            )
+            for alert in self._alerts
+            if alert.evaluated_ms is not None
+        ]
+        firing = sum(1 for row in rows if row.firing)
+        rules = [_row(rule) for rule in self._rules]
+        return shapes.AlertsList(rows, firing, self._clock.wall_ms(), rules=rules)
+
+    def evaluate(self, _: Empty) -> shapes.AlertsEvaluated:
+        """``engine::alerts::evaluate``."""
+        if not self._rules:
+            return shapes.AlertsEvaluated(False, self._clock.wall_ms(), message=NO_RULES)
+        triggered = [
+            shapes.TriggeredAlert(
+                event.alert,
+                event.metric,
+                event.value,
+                event.threshold,
+                event.operator,
+                True,
+                event.timestamp,
+            )
+            for event in self.evaluate_all()
+        ]
+        return shapes.AlertsEvaluated(True, self._clock.wall_ms(), triggered)
+
+
+def _row(rule: Rule) -> shapes.AlertRuleRow:
+    said = rule.said
+    return shapes.AlertRuleRow(
+        said.name,
+        said.metric,
+        rule.operator.name,
+        said.threshold,
+        said.window_seconds,
+        said.cooldown_seconds,
+        said.enabled,
+        said.mode,
+        said.resolve,
+        said.action.type,
+    )

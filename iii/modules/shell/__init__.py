@@ -1,0 +1,1 @@
+"""Programs that run with the engine, and start over when files change."""

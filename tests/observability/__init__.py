@@ -1,0 +1,1 @@
+"""The observability module, part by part."""

@@ -1,0 +1,1 @@
+"""The endpoint for Prometheus, health, and what is deployed beside it."""

@@ -1,0 +1,1 @@
+"""Spans: kept, searched, told of."""

@@ -1,0 +1,1 @@
+"""Adapters on a real Redis, each test with a server of its own."""
