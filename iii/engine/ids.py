@@ -12,11 +12,10 @@ import itertools
 import os
 import re
 
-_POOL_IDS = 256
+_POOL_IDS = 1_024
+_UUID = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
 _VERSION_4 = bytes((byte & 0x0F) | 0x40 for byte in range(256))
 _VARIANT = bytes((byte & 0x3F) | 0x80 for byte in range(256))
-_fields = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})").findall
-
 # Canonical spelling only: an executor may answer under a normalised id.
 is_uuid = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
@@ -28,11 +27,27 @@ _prefix: list[str] = []
 _numbers = itertools.count(1)
 
 
+def texts(template: str, random: bytes | bytearray) -> list[str]:
+    """As many texts like ``template`` as the random bytes are good for.
+
+    :param template: its every ``x`` becomes a hexadecimal digit; it has no spaces
+    :param random: half as many bytes for each text
+    """
+    places = [place for place, char in enumerate(template) if char == "x"]
+    digits = random.hex().encode()
+    width = len(template) + 1
+    found = bytearray(f"{template} ".encode() * (len(digits) // len(places)))
+    # Digit by digit for all of them at once: half the price of cutting each out.
+    for number, place in enumerate(places):
+        found[place::width] = digits[number :: len(places)]
+    return found.decode().split()
+
+
 def _refill() -> None:
     raw = bytearray(os.urandom(16 * _POOL_IDS))
     raw[6::16] = raw[6::16].translate(_VERSION_4)
     raw[8::16] = raw[8::16].translate(_VARIANT)
-    _pool.extend(map("-".join, _fields(raw.hex())))
+    _pool.extend(texts(_UUID, raw))
 
 
 def uuid4_text() -> str:

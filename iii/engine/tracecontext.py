@@ -11,8 +11,12 @@ from __future__ import annotations
 import os
 import re
 
+from iii.engine.ids import texts
+
 CONTEXT_CHARS = 55
 _POOL = 1_024
+_ROOT = f"00-{'x' * 32}-{'x' * 16}-01"
+_SPAN_ID = "x" * 16
 _SAMPLED, _UNSAMPLED = "-01", "-00"
 #: For calls that nobody is to see: what they do is recorded elsewhere.
 UNRECORDED = f"00-{'0' * 31}1-{'0' * 15}1{_UNSAMPLED}"
@@ -56,15 +60,14 @@ def span_id(context: str) -> str:
 def new_root() -> str:
     """A recorded trace that nobody knows yet."""
     if not _roots:
-        digits = os.urandom(24 * _POOL).hex()
-        _roots.extend(map("00-%s-%s-01".__mod__, re.findall("(.{32})(.{16})", digits)))
+        _roots.extend(texts(_ROOT, os.urandom(24 * _POOL)))
     return _roots.pop()
 
 
 def child_of(context: str) -> str:
     """Another span of the same trace, recorded like it."""
     if not _span_ids:
-        _span_ids.extend(re.findall(".{16}", os.urandom(8 * _POOL).hex()))
+        _span_ids.extend(texts(_SPAN_ID, os.urandom(8 * _POOL)))
     return f"{context[:36]}{_span_ids.pop()}{context[52:]}"
 
 

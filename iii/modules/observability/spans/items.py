@@ -8,9 +8,12 @@ tables of them are small.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from operator import attrgetter, itemgetter
 from sys import getsizeof
 from typing import Any
+
+import msgspec
 
 from iii.engine.functions import ENGINE_PREFIX
 from iii.engine.tracing import CallRecord
@@ -23,19 +26,23 @@ Item = Span | tuple[Any, ...]
 #: A record of a call has so many members.
 _CALL = len(CallRecord._fields)
 _function_id, _received, _error = itemgetter(0), itemgetter(3), itemgetter(9)
+#: Of a record of anything else.
+_name, _record_error, _attributes = itemgetter(0), itemgetter(7), itemgetter(8)
+_values = itemgetter(slice(1, None))
+_packed = msgspec.msgpack.Encoder().encode
 
 # Attributes that say whether a span is of the engine's own functions.
 _TELLING = frozenset({"iii.function.kind", "function_id"})
 
 # What things weigh, in bytes: measured on CPython 3.11, with their share of the tables.
 CALL_BYTES = 640
-RECORD_BYTES = 550
+RECORD_BYTES = 600
 SPAN_BYTES = 700
 SECOND_SPAN_BYTES = 200
 PART_BYTES = 250
 PAIR_BYTES = 120
 ERROR_BYTES = 330
-VALUE_BYTES = 60
+VALUE_BYTES = 50
 
 
 def parts_of(item: Item) -> int:
@@ -73,24 +80,30 @@ def weigh(records: list[tuple[Any, ...]]) -> tuple[int, int]:
     size = 0
     if list(map(len, records)).count(_CALL) < spans:
         calls = [fields for fields in records if len(fields) == _CALL]
-        size = sum(_record_size(fields) for fields in records if len(fields) != _CALL)
+        size = _records_size([fields for fields in records if len(fields) != _CALL])
     # Column by column: a loop over records would take twice as long.
     two = len(calls) - list(map(_received, calls)).count(None)
     size += len(calls) * CALL_BYTES + two * SECOND_SPAN_BYTES
     size += getsizeof("".join(map(_function_id, calls)))
-    errors = list(map(_error, calls))
-    if errors.count(None) < len(errors):
-        size += sum(_error_size(error) for error in errors if error is not None)
-    return spans + two, size
+    return spans + two, size + _errors_size(map(_error, calls))
 
 
-def _record_size(fields: tuple[Any, ...]) -> int:
-    size = RECORD_BYTES + getsizeof(fields[0])
-    if fields[7] is not None:
-        size += _error_size(fields[7])
-    for value in fields[8][1:]:
-        size += VALUE_BYTES if value.__class__ is not str else getsizeof(value)
-    return size
+def _records_size(records: list[tuple[Any, ...]]) -> int:
+    values = list(map(_values, map(_attributes, records)))
+    try:
+        size = len(_packed(values))  # their texts, and a little for each
+    except UnicodeEncodeError:  # half of a surrogate pair
+        size = sum(len(str(value)) for value in chain.from_iterable(values))
+    size += len(records) * RECORD_BYTES + len("".join(map(_name, records)))
+    size += sum(map(len, values)) * VALUE_BYTES
+    return size + _errors_size(map(_record_error, records))
+
+
+def _errors_size(found: Iterable[tuple[Any, ...] | None]) -> int:
+    errors = list(found)
+    if errors.count(None) == len(errors):
+        return 0
+    return sum(_error_size(error) for error in errors if error is not None)
 
 
 def _error_size(error: tuple[Any, ...]) -> int:
