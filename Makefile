@@ -12,13 +12,13 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 JOBS ?= 2
 TESTS ?= tests
 # Long forms that have files of their own.
-SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills tests.soak.memory
+SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills tests.soak.broker_kills tests.soak.memory
 
 # The stamps lie in the environment, so they go with it.
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 
-.PHONY: help run test test-sdks test-browser bench soak lint format types docs-check check clean
+.PHONY: help run test test-sdks test-browser test-image bench soak lint format types docs-check check clean
 
 help:  ## Show this list.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ test-sdks: $(DEV)  ## Run programs of every published iii-sdk against the engine
 
 test-browser: $(DEV)  ## Use the live board in Chromium, against the engine.
 	$(BIN)/python -m tests.browser
+
+test-image: $(DEV)  ## Build the container images without Docker, and run them (as root).
+	$(BIN)/trial tests.image.building
 
 bench: $(BENCH)  ## Measure, compared with the baseline engine.
 	$(BIN)/python -m benchmarks all
