@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "check",
     "cron": "cron",
     "functions": "lists",
+    "health": "health",
     "logs": "logs",
     "queues": "queues",
     "state": "state",
@@ -103,6 +104,11 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the ready line to this file.",
 )
+@click.option(
+    "--no-watch",
+    is_flag=True,
+    help="Do not reload the configuration when its file changes; SIGHUP still does.",
+)
 @click.pass_context
 def cli(
     context: click.Context,
@@ -112,6 +118,7 @@ def cli(
     port: int | None,
     ready_fd: int | None,
     ready_file: Path | None,
+    no_watch: bool,
 ) -> None:
     """Run the iii engine, or talk to a running one.
 
@@ -124,7 +131,9 @@ def cli(
     if use_default_config and config is not None:
         raise click.UsageError("--use-default-config and --config exclude each other.")
     chosen = None if use_default_config else config or DEFAULT_CONFIG
-    sys.exit(run_engine(chosen, port=port, ready_fd=ready_fd, ready_file=ready_file))
+    sys.exit(
+        run_engine(chosen, port=port, ready_fd=ready_fd, ready_file=ready_file, watch=not no_watch)
+    )
 
 
 def main() -> None:

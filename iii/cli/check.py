@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 from iii.catalogue import Catalogue
 from iii.checking import Kind, Problem
 from iii.config import check_modules, examine
+from iii.tlscheck import check_certificates
 
 _WORDS = {Kind.ERROR: "error", Kind.UNKNOWN: "warning", Kind.WARNING: "warning", Kind.NOTE: "note"}
 
@@ -36,6 +38,7 @@ def check(given: Path | None, config: Path | None, strict: bool, as_json: bool) 
     problems = list(report.problems)
     if report.configuration is not None:
         problems += check_modules(report.configuration.entries, strict=strict)
+        problems += check_certificates(report.configuration, datetime.now(UTC))
     words = _WORDS | ({Kind.UNKNOWN: "error"} if strict else {})
     errors = sum(words[problem.kind] == "error" for problem in problems)
     if as_json:

@@ -1,7 +1,8 @@
 """How the subcommands reach a running engine.
 
 Each makes one connection with the ordinary Python client and one attempt to open
-it: a command that waits for an engine to appear would look hung.
+it: a command that waits for an engine to appear would look hung.  All of them take the
+same options; what they leave out comes from the same variables as for a worker.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import click
 
 from iii.client.client import III
-from iii.client.options import InitOptions, ReconnectionConfig
+from iii.client.errors import UnwelcomeError
+from iii.client.options import InitOptions, ReconnectionConfig, shown_address
 from iii.errors import Code, IIIError
 
 T = TypeVar("T")
@@ -30,17 +34,35 @@ DEFAULT_PORT = 49134
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The engine a command talks to."""
+    """The engine a command talks to, and what it shows there.
 
-    address: str | None
-    port: int | None
+    :ivar full: ``--url``, instead of the next two
+    :ivar token: None: ``III_TOKEN``
+    :ivar ca: authorities to trust; None: ``III_CA``, else the system's
+    :ivar client_cert: a certificate for engines that ask for one; None: ``III_CLIENT_CERT``
+    :ivar client_key: belongs to it; None: ``III_CLIENT_KEY``
+    """
+
+    address: str | None = None
+    port: int | None = None
+    full: str | None = None
+    token: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
     @property
     def url(self) -> str:
         """``ws://host:port``; without options ``III_URL``, else localhost.
 
-        :raises click.UsageError: two ports that differ
+        :raises click.UsageError: two addresses, or two ports that differ
         """
+        if self.full is not None:
+            if self.address is not None or self.port is not None:
+                raise click.UsageError(
+                    "--url is the whole address; leave --address and --port out."
+                )
+            return self.full
         if self.address is None and self.port is None and os.environ.get("III_URL"):
             return os.environ["III_URL"]
         address = self.address or "localhost"
@@ -56,16 +78,54 @@ class Target:
 
 
 def target_options(command: Command) -> Command:
-    """``--address`` and ``--port``."""
-    address = click.option(
-        "--address",
-        metavar="HOST|URL",
-        help="The engine's host or WebSocket URL.  [default: III_URL, else localhost]",
-    )
-    port = click.option(
-        "--port", type=click.IntRange(1, 65535), help=f"Worker port.  [default: {DEFAULT_PORT}]"
-    )
-    return address(port(command))
+    """Where the engine is and who asks; the command gets all of it as ``target``."""
+
+    @wraps(command)
+    def gathered(
+        *arguments: Any,
+        address: str | None,
+        port: int | None,
+        url: str | None,
+        token: str | None,
+        ca: Path | None,
+        client_cert: Path | None,
+        client_key: Path | None,
+        **more: Any,
+    ) -> Any:
+        target = Target(address, port, url, token, ca, client_cert, client_key)
+        return command(*arguments, target=target, **more)
+
+    for option in reversed(_options()):
+        gathered = option(gathered)
+    return cast(Command, gathered)
+
+
+def _options() -> list[Callable[[Any], Any]]:
+    file = click.Path(path_type=Path, dir_okay=False)
+    return [
+        click.option("--url", metavar="URL", help="The engine's address, ws:// or wss://."),
+        click.option(
+            "--address",
+            metavar="HOST|URL",
+            help="The engine's host or URL.  [default: III_URL, else localhost]",
+        ),
+        click.option(
+            "--port", type=click.IntRange(1, 65535), help=f"Worker port.  [default: {DEFAULT_PORT}]"
+        ),
+        click.option(
+            "--token",
+            metavar="TOKEN",
+            help="Worker token; others can see it in the list of processes, so rather set "
+            "III_TOKEN.",
+        ),
+        click.option("--ca", type=file, help="Authorities to trust, PEM.  [default: III_CA]"),
+        click.option(
+            "--client-cert", type=file, help="Certificate to show, PEM.  [default: III_CLIENT_CERT]"
+        ),
+        click.option(
+            "--client-key", type=file, help="Its private key, PEM.  [default: III_CLIENT_KEY]"
+        ),
+    ]
 
 
 @asynccontextmanager
@@ -78,6 +138,10 @@ async def connected(target: Target) -> AsyncIterator[III]:
         worker_name="iii-cli",
         worker_description="the iii command",
         reconnection_config=ReconnectionConfig(max_retries=0),
+        token=target.token,
+        ca=target.ca,
+        client_cert=target.client_cert,
+        client_key=target.client_key,
     )
     try:
         client = III(target.url, options)
@@ -85,8 +149,11 @@ async def connected(target: Target) -> AsyncIterator[III]:
         raise click.UsageError(f"{error}.") from error
     try:
         await client.connect(CONNECT_S)
+    except UnwelcomeError as error:
+        raise IIIError(Code.AUTH_ERROR, str(error)) from error
     except (OSError, TimeoutError) as error:
-        reason = f"no engine at {target.url}: {error}; is it running? (`iii` starts one)"
+        where = shown_address(target.url)
+        reason = f"no engine at {where}: {error}; is it running? (`iii` starts one)"
         raise IIIError(Code.SHUTDOWN, reason) from error
     try:
         yield client

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from iii.cli.client import target_options
+from iii.cli.client import Target, target_options
 from iii.cli.output import pretty, table
 from iii.cli.watching import Rows, list_options, show, talk
 from iii.client.client import III
@@ -35,19 +35,19 @@ def cron() -> None:
 @cron.command("list")
 @list_options
 @target_options
-def list_(as_json: bool, watch: bool, address: str | None, port: int | None) -> None:
+def list_(as_json: bool, watch: bool, target: Target) -> None:
     """List the jobs with their last and next runs."""
 
     async def work(client: III) -> None:
         await show("jobs", lambda: _rows(client), _view, as_json=as_json, watch=watch)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @cron.command("run")
 @click.argument("id")
 @target_options
-def run_(id: str, address: str | None, port: int | None) -> None:
+def run_(id: str, target: Target) -> None:
     """Run the job of trigger ID now; exit code 1 when it is running already."""
 
     async def work(client: III) -> None:
@@ -56,7 +56,7 @@ def run_(id: str, address: str | None, port: int | None) -> None:
         if not answer["started"]:
             sys.exit(1)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @cron.command("next")

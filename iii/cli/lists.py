@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from iii.cli.client import target_options
+from iii.cli.client import Target, target_options
 from iii.cli.output import table
 from iii.cli.watching import Rows, list_options, show, talk
 from iii.client.client import III
@@ -81,8 +81,7 @@ def commands() -> list[click.Command]:
 
 def _command(listing: Listing) -> click.Command:
     def command(
-        address: str | None,
-        port: int | None,
+        target: Target,
         as_json: bool,
         watch: bool,
         include_internal: bool = False,
@@ -96,7 +95,7 @@ def _command(listing: Listing) -> click.Command:
                 watch=watch,
             )
 
-        talk(address, port, work)
+        talk(target, work)
 
     decorated = list_options(target_options(command))
     if listing.internal:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import msgspec
 
-from iii.cli.client import target_options
+from iii.cli.client import Target, target_options
 from iii.cli.output import pretty
 from iii.cli.traces import whole_id
 from iii.cli.watching import Rows, talk
@@ -65,8 +65,7 @@ def logs(
     trace_id: str | None,
     limit: int,
     as_json: bool,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """Show the newest log records of a running engine and its workers."""
     least = 0 if level is None else LEVELS[level.lower()]
@@ -85,7 +84,7 @@ def logs(
         for row in rows:
             click.echo(_line(row))
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 async def _trace_of(client: III, given: str) -> str:

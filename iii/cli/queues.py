@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from iii.cli.client import target_options
+from iii.cli.client import Target, target_options
 from iii.cli.output import fail, pretty, table
 from iii.cli.watching import Rows, list_options, show, talk
 from iii.client.client import III
@@ -63,9 +63,7 @@ def queues(context: click.Context) -> None:
 @queues.command("list")
 @list_options
 @target_options
-def list_(
-    as_json: bool = False, watch: bool = False, address: str | None = None, port: int | None = None
-) -> None:
+def list_(as_json: bool, watch: bool, target: Target) -> None:
     """List topics and named queues with what is in them."""
 
     async def work(client: III) -> None:
@@ -77,7 +75,7 @@ def list_(
             watch=watch,
         )
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @queues.command()
@@ -92,8 +90,7 @@ def peek(
     limit: int,
     as_json: bool,
     watch: bool,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """Show messages of QUEUE, next ones first, without taking them."""
 
@@ -105,7 +102,7 @@ def peek(
 
         await show("messages", ask, _messages, as_json=as_json, watch=watch)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @queues.command(context_settings={"ignore_unknown_options": True})
@@ -123,8 +120,7 @@ def publish(
     delay_ms: int | None,
     priority: int | None,
     key: str | None,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """Put JSON on the topic QUEUE, or with --function on a named queue."""
     more = {"delay_ms": delay_ms, "priority": priority, "idempotency_key": key}
@@ -139,23 +135,23 @@ def publish(
             answer = await client.invoke("engine::queue::enqueue", target | message)
         click.echo(pretty(answer))
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @queues.command()
 @click.argument("queue")
 @target_options
-def pause(queue: str, address: str | None, port: int | None) -> None:
+def pause(queue: str, target: Target) -> None:
     """Take nothing from QUEUE until `resume`, also after a restart."""
-    _tell(address, port, "engine::queue::pause", {"topic": queue})
+    _tell(target, "engine::queue::pause", {"topic": queue})
 
 
 @queues.command()
 @click.argument("queue")
 @target_options
-def resume(queue: str, address: str | None, port: int | None) -> None:
+def resume(queue: str, target: Target) -> None:
     """Go on with QUEUE."""
-    _tell(address, port, "engine::queue::resume", {"topic": queue})
+    _tell(target, "engine::queue::resume", {"topic": queue})
 
 
 @queues.command()
@@ -165,13 +161,13 @@ def resume(queue: str, address: str | None, port: int | None) -> None:
 )
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @target_options
-def purge(queue: str, state: str | None, yes: bool, address: str | None, port: int | None) -> None:
+def purge(queue: str, state: str | None, yes: bool, target: Target) -> None:
     """Throw the messages of QUEUE away for good."""
     what = f"{state} messages" if state else "messages that wait or are delayed"
     if not yes:
         click.confirm(f"Throw away all {what} of '{queue}'?", abort=True, err=True)
     asked = {"topic": queue} | ({"state": state} if state else {})
-    _tell(address, port, "engine::queue::purge", asked)
+    _tell(target, "engine::queue::purge", asked)
 
 
 @queues.command()
@@ -184,8 +180,7 @@ def dlq(
     limit: int,
     as_json: bool,
     watch: bool,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """List the dead letters of QUEUE, newest first; without QUEUE how many each has."""
 
@@ -201,7 +196,7 @@ def dlq(
         view = _dead_counts if queue is None else _dead
         await show("dlq", ask, view, as_json=as_json, watch=watch)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @queues.command()
@@ -215,11 +210,10 @@ def redrive(
     ids: tuple[str, ...],
     everything: bool,
     payload: str | None,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """Let dead letters of QUEUE wait again, by IDS or all of them."""
-    _bulk(address, port, queue, "redrive", ids, everything, payload)
+    _bulk(target, queue, "redrive", ids, everything, payload)
 
 
 @queues.command()
@@ -227,16 +221,13 @@ def redrive(
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every dead letter.")
 @target_options
-def discard(
-    queue: str, ids: tuple[str, ...], everything: bool, address: str | None, port: int | None
-) -> None:
+def discard(queue: str, ids: tuple[str, ...], everything: bool, target: Target) -> None:
     """Throw dead letters of QUEUE away, by IDS or all of them."""
-    _bulk(address, port, queue, "discard", ids, everything, None)
+    _bulk(target, queue, "discard", ids, everything, None)
 
 
 def _bulk(
-    address: str | None,
-    port: int | None,
+    target: Target,
     queue: str,
     action: str,
     ids: tuple[str, ...],
@@ -258,14 +249,14 @@ def _bulk(
         if answer["missing"]:
             sys.exit(1)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
-def _tell(address: str | None, port: int | None, function: str, asked: dict[str, Any]) -> None:
+def _tell(target: Target, function: str, asked: dict[str, Any]) -> None:
     async def work(client: III) -> None:
         click.echo(pretty(await client.invoke(function, asked)))
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 def _json(text: str) -> msgspec.Raw:

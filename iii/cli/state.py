@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
-from iii.cli.client import target_options
+from iii.cli.client import Target, target_options
 from iii.cli.output import fail, pretty, table
 from iii.cli.transfer import complete_file, export_values, import_values, pages
 from iii.cli.watching import Rows, list_options, show, talk
@@ -40,8 +40,7 @@ def list_(
     as_json: bool,
     watch: bool,
     limit: int,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """List the scopes, or keys and values of SCOPE."""
 
@@ -57,14 +56,14 @@ def list_(
         if more:
             click.echo(f"… and {more} more (--limit)", err=True)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @state.command()
 @click.argument("scope")
 @click.argument("key")
 @target_options
-def get(scope: str, key: str, address: str | None, port: int | None) -> None:
+def get(scope: str, key: str, target: Target) -> None:
     """Print the value of KEY as JSON; exit code 1 when there is none."""
 
     async def work(client: III) -> None:
@@ -73,7 +72,7 @@ def get(scope: str, key: str, address: str | None, port: int | None) -> None:
             raise IIIError(Code.NOT_FOUND, f"no value under '{key}' in scope '{scope}'")
         click.echo(pretty(value))
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @state.command("set", context_settings={"ignore_unknown_options": True})
@@ -81,7 +80,7 @@ def get(scope: str, key: str, address: str | None, port: int | None) -> None:
 @click.argument("key")
 @click.argument("value", metavar="JSON")
 @target_options
-def set_(scope: str, key: str, value: str, address: str | None, port: int | None) -> None:
+def set_(scope: str, key: str, value: str, target: Target) -> None:
     """Keep JSON under KEY; print the value before and after."""
 
     async def work(client: III) -> None:
@@ -92,14 +91,14 @@ def set_(scope: str, key: str, value: str, address: str | None, port: int | None
         msgspec.json.decode(value)
     except msgspec.DecodeError as error:
         fail(IIIError(Code.INVALID_JSON, f"Invalid JSON value: {error}"))
-    talk(address, port, work)
+    talk(target, work)
 
 
 @state.command()
 @click.argument("scope")
 @click.argument("key")
 @target_options
-def delete(scope: str, key: str, address: str | None, port: int | None) -> None:
+def delete(scope: str, key: str, target: Target) -> None:
     """Take the value of KEY out and print it; nothing when there was none."""
 
     async def work(client: III) -> None:
@@ -107,14 +106,14 @@ def delete(scope: str, key: str, address: str | None, port: int | None) -> None:
         if value is not None:
             click.echo(pretty(value))
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @state.command("export")
 @click.option("--scope", help="Only this scope.  [default: all]")
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @target_options
-def export(scope: str | None, file: str, address: str | None, port: int | None) -> None:
+def export(scope: str | None, file: str, target: Target) -> None:
     """Write every value to FILE (default: stdout) as JSON Lines.
 
     Each line is {"scope": …, "key": …, "value": …}.  Values that are written meanwhile
@@ -126,13 +125,13 @@ def export(scope: str | None, file: str, address: str | None, port: int | None) 
             count = await export_values(client, scope, target)
         click.echo(f"exported {count} value(s)", err=True)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 @state.command("import")
 @click.argument("file", type=click.File("rb"))
 @target_options
-def import_(file: BinaryIO, address: str | None, port: int | None) -> None:
+def import_(file: BinaryIO, target: Target) -> None:
     """Keep the values of FILE (`-`: stdin), as `iii state export` writes them.
 
     A line that can't be kept is told and left out; the exit code is 1 then.
@@ -144,7 +143,7 @@ def import_(file: BinaryIO, address: str | None, port: int | None) -> None:
         if refused:
             sys.exit(1)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 # What is shown --------------------------------------------------------------------------

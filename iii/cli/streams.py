@@ -38,14 +38,13 @@ def tail(
     item: str | None,
     as_json: bool,
     count: int | None,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """Print what happens on stream NAME, until Ctrl-C."""
     config = {"stream_name": name, "group_id": group, "item_id": item}
     wanted = {key: value for key, value in config.items() if value is not None}
     try:
-        run(_follow(Target(address, port), wanted, as_json, count))
+        run(_follow(target, wanted, as_json, count))
     except IIIError as error:
         fail(error)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from iii.cli.client import target_options
+from iii.cli.client import Target, target_options
 from iii.cli.output import pretty, table
 from iii.cli.tracetree import duration_text, plain, time_text, tree
 from iii.cli.watching import Rows, console, list_options, show, talk
@@ -64,8 +64,7 @@ def traces(
     attributes: bool,
     as_json: bool,
     watch: bool,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """List the newest traces, or show the spans of TRACE_ID as a tree.
 
@@ -85,7 +84,7 @@ def traces(
         if not _ID.fullmatch(trace_id):
             reason = f"'{trace_id}' is not a trace id: 4 to 32 hexadecimal digits."
             raise click.BadParameter(reason, param_hint="TRACE_ID")
-        _tree(trace_id.lower(), attributes, as_json, watch, address, port)
+        _tree(trace_id.lower(), attributes, as_json, watch, target)
         return
     if attributes:
         raise click.UsageError("--attributes needs a TRACE_ID.")
@@ -104,12 +103,10 @@ def traces(
 
         await show("traces", ask, _list, as_json=as_json, watch=watch)
 
-    talk(address, port, work)
+    talk(target, work)
 
 
-def _tree(
-    given: str, attributes: bool, as_json: bool, watch: bool, address: str | None, port: int | None
-) -> None:
+def _tree(given: str, attributes: bool, as_json: bool, watch: bool, target: Target) -> None:
     async def work(client: III) -> None:
         trace_id = await whole_id(client, given)
 
@@ -130,7 +127,7 @@ def _tree(
             watch=watch,
         )
 
-    talk(address, port, work)
+    talk(target, work)
 
 
 # Asking ---------------------------------------------------------------------------------

@@ -40,8 +40,7 @@ def trigger(
     payload: str | None,
     namespace: str | None,
     timeout_ms: int,
-    address: str | None,
-    port: int | None,
+    target: Target,
 ) -> None:
     """Call FUNCTION and print its result as JSON."""
     if function_id is not None and function is not None:
@@ -52,12 +51,14 @@ def trigger(
         raise click.UsageError("Name a function: `iii trigger FUNCTION` or --function-id.")
     try:
         data = _input(payload, pairs)
-        result = run(_call(Target(address, port), name, data, namespace, timeout_ms))
+        result = run(_call(target, name, data, namespace, timeout_ms))
     except IIITimeoutError as error:
         _refused(Code.TIMEOUT, error.message)
     except InvocationError as error:
         _refused(error.code, error.message, error.stacktrace)
     except IIIError as error:
+        if error.code == Code.AUTH_ERROR:
+            _refused(error.code, error.message)
         fail(error)
     if result is not None:
         click.echo(pretty(result))

@@ -32,13 +32,11 @@ def list_options(command: Command) -> Command:
     return as_json(watch(command))
 
 
-def talk(
-    address: str | None, port: int | None, work: Callable[[III], Coroutine[Any, Any, None]]
-) -> None:
+def talk(target: Target, work: Callable[[III], Coroutine[Any, Any, None]]) -> None:
     """Run ``work`` with a connected client; tell its error and exit with 1."""
 
     async def connect_and_work() -> None:
-        async with connected(Target(address, port)) as client:
+        async with connected(target) as client:
             await work(client)
 
     try:

@@ -32,7 +32,7 @@ from iii.client.channels import (
 from iii.client.connection import Connection, IIIConnectionState, StateCallback
 from iii.client.context import current_trace
 from iii.client.encode import MAX_MESSAGE_BYTES, decode, encode, result
-from iii.client.errors import RegistrationRejectedError, error_from_wire
+from iii.client.errors import RegistrationRejectedError, UnwelcomeError, error_from_wire
 from iii.client.handlers import Executor
 from iii.client.messages import TriggerActionEnqueue, TriggerActionVoid
 from iii.client.options import (
@@ -41,12 +41,14 @@ from iii.client.options import (
     checked_address,
     default_address,
     introduction,
+    shown_address,
     upgrade_headers,
 )
 from iii.client.outbox import Frame, Outbox
 from iii.client.registrations import Registrar
 from iii.client.threads import Threads
 from iii.client.triggers import ProvidedTypes
+from iii.client.trust import Trust
 from iii.errors import Code, InvocationError
 
 logger = logging.getLogger("iii.client")
@@ -99,9 +101,11 @@ class III(Registrar):
         types = ProvidedTypes(call=self._executor.call, send=self._send)
         super().__init__(outbox, types)
         self._function_watch = discovery.FunctionWatch(self, self._executor.call)
+        self._trust = Trust(self.options, secure=self.address.startswith("wss://"))
         self._connection = Connection(
             self.address,
             headers=lambda: upgrade_headers(self.options),
+            trust=self._trust,
             reconnection=self.options.reconnection_config or ReconnectionConfig(),
             outbox=outbox,
             replay=self._replay,
@@ -129,7 +133,8 @@ class III(Registrar):
         An engine that is not there yet is waited for.
 
         :param timeout: seconds to wait here; the attempts go on behind
-        :raises ConnectionError: when ``max_retries`` is used up
+        :raises ConnectionError: when ``max_retries`` is used up; ``UnwelcomeError`` when the
+            last attempt failed because of a token or TLS
         :raises TimeoutError: when ``timeout`` is over
         """
         self._start()
@@ -137,7 +142,8 @@ class III(Registrar):
             async with asyncio.timeout(timeout):
                 await self._connection.wait_connected()
         except TimeoutError:
-            raise TimeoutError(f"no connection to {self.address} within {timeout} s") from None
+            where = shown_address(self.address)
+            raise TimeoutError(f"no connection to {where} within {timeout} s") from None
 
     async def disconnect(self, drain: float | None = None) -> None:
         """Write what is queued, say goodbye, and end all calls that still wait.
@@ -384,9 +390,8 @@ class III(Registrar):
     async def _dial_channel(self, ref: StreamChannelRef) -> Any:
         from iii.client.socket import dial_channel
 
-        return await dial_channel(
-            build_channel_url(self.address, ref), upgrade_headers(self.options)
-        )
+        url = build_channel_url(self.address, ref)
+        return await dial_channel(url, upgrade_headers(self.options), self._trust.context)
 
     # -- what the connection asks and tells --------------------------------------------
 
@@ -458,7 +463,12 @@ class III(Registrar):
 
     def _refused(self, message: messages.EngineError) -> None:
         error = error_from_wire(message.error, function_id="", invocation_id="")
-        logger.error("the engine refuses this worker: %s", error)
+        if error.code == Code.AUTH_ERROR:
+            self._connection.refused(
+                UnwelcomeError(f"the engine refuses this client: {error.message}")
+            )
+        else:
+            logger.error("the engine refuses this worker: %s", error)
 
     def _give_up(self, error: BaseException) -> None:
         self._failure = error
@@ -467,8 +477,9 @@ class III(Registrar):
     def _failed_call(self, function_id: str, call: Call | None) -> BaseException:
         if isinstance(self._failure, RegistrationRejectedError):
             return self._failure
+        unwelcome = isinstance(self._failure, UnwelcomeError)
         return InvocationError(
-            Code.SHUTDOWN,
+            Code.AUTH_ERROR if unwelcome else Code.SHUTDOWN,
             str(self._failure),
             function_id=function_id,
             invocation_id=call.invocation_id if call else None,

@@ -21,11 +21,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from iii.client.options import ReconnectionConfig
+from iii.client.errors import UnwelcomeError
+from iii.client.failures import explained
+from iii.client.options import ReconnectionConfig, shown_address
 from iii.client.outbox import Frame, Outbox
 
 if TYPE_CHECKING:
     from iii.client.socket import WorkerSocket
+    from iii.client.trust import Trust
 
 logger = logging.getLogger("iii.client")
 
@@ -68,6 +71,7 @@ class Timing:
 class Connection:
     """The link to the engine.
 
+    :param trust: makes the TLS context of each connection
     :param replay: makes the frames every new connection starts with
     :param introduce: makes the frame that says who this is, after them
     :param receive: takes each frame that arrives
@@ -79,6 +83,7 @@ class Connection:
         address: str,
         *,
         headers: Callable[[], Mapping[str, str]],
+        trust: Trust,
         reconnection: ReconnectionConfig,
         outbox: Outbox,
         replay: Callable[[], Iterable[Frame]],
@@ -87,9 +92,11 @@ class Connection:
         failed: Callable[[BaseException], None],
     ) -> None:
         self.address = address
+        self._shown = shown_address(address)
         self.timing = Timing()
         self.state = IIIConnectionState.DISCONNECTED
         self._headers = headers
+        self._trust = trust
         self._reconnection = reconnection
         self._outbox = outbox
         self._replay = replay
@@ -102,6 +109,7 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._socket: WorkerSocket | None = None
         self._fatal: BaseException | None = None
+        self._refusal: UnwelcomeError | None = None
         self._closing = False
 
     # -- what the client asks ---------------------------------------------------------
@@ -162,6 +170,10 @@ class Connection:
         if self._socket is not None:
             self._socket.abort()
 
+    def refused(self, error: UnwelcomeError) -> None:
+        """The engine says why it is about to end this connection."""
+        self._refusal = error
+
     async def room(self) -> None:
         """Wait while more is queued on this open connection than should be."""
         while (
@@ -201,47 +213,51 @@ class Connection:
                 self._settled = asyncio.get_running_loop().create_future()
             if self._reconnection.exhausted(retry):
                 attempts = f"{retry + 1} attempt{'s' if retry else ''}"
-                return self._give_up(
-                    ConnectionError(f"no connection to {self.address} after {attempts}: {lost}")
-                )
+                kind = UnwelcomeError if isinstance(lost, UnwelcomeError) else ConnectionError
+                text = f"no connection to {self._shown} after {attempts}: {_words(lost)}"
+                return self._give_up(kind(text))
             if was_connected:
                 self._become(IIIConnectionState.RECONNECTING)
             delay_s = self._reconnection.delay_s(retry, self.timing.uniform(-1.0, 1.0))
             logger.warning(
                 "%s %s: %s; trying again in %.1f s",
                 "lost connection to" if was_connected else "can't connect to",
-                self.address,
-                lost,
+                self._shown,
+                _words(lost),
                 delay_s,
             )
             await self.timing.pause(delay_s)
             retry += 1
 
-    async def _attempt(self) -> tuple[str, bool]:
+    async def _attempt(self) -> tuple[Exception, bool]:
         """One connection, from dial to loss: why it ended, and whether it had begun."""
         from iii.client.socket import dial
 
+        self._refusal = None
+        headers = self._headers()
         try:
-            socket = await dial(self.address, self._headers())
+            socket = await dial(self.address, headers, self._trust.renewed())
         except Exception as error:
-            return str(error) or type(error).__name__, False
+            has_token = any(name.lower() == "authorization" for name in headers)
+            return explained(self.address, error, has_token=has_token), False
         began = asyncio.Event()
         try:
-            return await self._serve(socket, began), began.is_set()
+            lost = await self._serve(socket, began)
+            return self._refusal or lost, began.is_set()
         finally:
             self._socket = None
             self._outbox.close()
             self._room.set()
             socket.abort()
 
-    async def _serve(self, socket: WorkerSocket, began: asyncio.Event) -> str:
+    async def _serve(self, socket: WorkerSocket, began: asyncio.Event) -> Exception:
         """Replay, then read and write until one of them ends: why it did."""
 
         def connected() -> None:
             began.set()
             self._become(IIIConnectionState.CONNECTED)
             self._settle(None)
-            logger.info("connected to %s", self.address)
+            logger.info("connected to %s", self._shown)
 
         self._socket = socket
         introduction = Frame(self._introduce(), registration=True, written=connected)
@@ -257,8 +273,11 @@ class Connection:
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
-        errors = [error for job in done if (error := job.exception()) is not None]
-        return str(errors[0]) if errors else "no frame from the engine for 60 s"
+        for job in done:
+            error = job.exception()
+            if isinstance(error, Exception):
+                return explained(self.address, error, has_token=True)
+        return ConnectionError("no frame from the engine for 60 s")
 
     async def _read(self, socket: WorkerSocket) -> None:
         while True:
@@ -350,3 +369,7 @@ class Connection:
             callback(self.state)
         except Exception:
             logger.exception("a connection state callback failed")
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

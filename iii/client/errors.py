@@ -44,6 +44,10 @@ class RegistrationRejectedError(IIIError):
         self.owner_worker_id = owner_worker_id
 
 
+class UnwelcomeError(ConnectionError):
+    """An engine is there and does not take this client: its token, or TLS."""
+
+
 class ChannelError(ConnectionError):
     """A channel could not be opened, or ended before its end."""
 

@@ -12,8 +12,9 @@ import os
 import platform
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from iii._version import __version__
 
@@ -69,6 +70,12 @@ class InitOptions:
     :param namespace: default ``III_NAMESPACE``
     :param invocation_timeout_ms: how long a call waits for its answer
     :param headers: sent with every WebSocket upgrade
+    :param token: sent as ``Authorization: Bearer``; default ``III_TOKEN``
+    :param ca: PEM file of the authorities to trust over ``wss://``; default ``III_CA``, else
+        the system's
+    :param client_cert: PEM file of a certificate to show; default ``III_CLIENT_CERT``
+    :param client_key: PEM file of its private key; default ``III_CLIENT_KEY``, or in the
+        same file
     """
 
     worker_name: str | None = None
@@ -76,7 +83,11 @@ class InitOptions:
     namespace: str | None = None
     invocation_timeout_ms: float = DEFAULT_INVOCATION_TIMEOUT_MS
     reconnection_config: ReconnectionConfig | None = None
-    headers: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    ca: str | os.PathLike[str] | None = None
+    client_cert: str | os.PathLike[str] | None = None
+    client_key: str | os.PathLike[str] | None = None
     telemetry: TelemetryOptions | None = None
 
     def __post_init__(self) -> None:
@@ -95,14 +106,30 @@ def checked_address(address: str) -> str:
     :raises ValueError: when it is not a WebSocket address
     """
     if not address.startswith(("ws://", "wss://")):
-        raise ValueError(f"address must start with ws:// or wss://, got {address!r}")
+        meant = {"http": "ws", "https": "wss"}.get(urlsplit(address).scheme)
+        hint = f": an engine's address is {meant}://…" if meant else ""
+        shown = shown_address(address)
+        raise ValueError(f"address must start with ws:// or wss://, got {shown!r}{hint}")
     return address
+
+
+def shown_address(address: str) -> str:
+    """The address for logs and errors, without what may be secret: user, query."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "an address that can't be read"
+    return (
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        if parts.scheme
+        else address
+    )
 
 
 def upgrade_headers(options: InitOptions, env: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The extra headers of a WebSocket upgrade, with the token unless the caller set one."""
     headers = dict(options.headers or {})
-    token = env.get("III_TOKEN")
+    token = options.token or env.get("III_TOKEN")
     if token and not any(name.lower() == "authorization" for name in headers):
         headers["Authorization"] = f"Bearer {token}"
     return headers

@@ -11,12 +11,13 @@ is off.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 from websockets.protocol import State
 
 from iii.client.encode import MAX_MESSAGE_BYTES, MIB
@@ -41,6 +42,12 @@ class WorkerSocket(ClientConnection):
     """A worker connection that notices silence."""
 
     received = 0
+    lost: Exception | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Keep the reason, which the library forgets during the handshake."""
+        self.lost = exc
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what arrives: pongs and half frames are signs of life too."""
@@ -79,26 +86,50 @@ def _proxy(address: str) -> Literal[True] | None:
     return None if urlsplit(address).hostname in LOOPBACK else True
 
 
-async def dial(address: str, headers: Mapping[str, str]) -> WorkerSocket:
-    """Open a worker connection."""
-    socket = await _connect(
-        address,
-        headers,
-        ping_interval=PING_INTERVAL_S,
-        ping_timeout=None,
-        create_connection=WorkerSocket,
-    )
-    assert isinstance(socket, WorkerSocket)
-    return socket
+async def dial(
+    address: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None
+) -> WorkerSocket:
+    """Open a worker connection.
+
+    :param tls: for ``wss://``
+    :raises ssl.SSLError: no TLS with the engine, also when it says so after its handshake
+    """
+    made: list[WorkerSocket] = []
+
+    def create(*arguments: Any, **options: Any) -> WorkerSocket:
+        made.append(WorkerSocket(*arguments, **options))
+        return made[-1]
+
+    try:
+        await _connect(
+            address,
+            headers,
+            tls,
+            ping_interval=PING_INTERVAL_S,
+            ping_timeout=None,
+            create_connection=create,
+        )
+    except InvalidMessage as error:
+        # TLS 1.3 lets a client finish before the engine has looked at its certificate.
+        if made and isinstance(made[-1].lost, ssl.SSLError):
+            raise made[-1].lost from error
+        raise
+    return made[-1]
 
 
-async def dial_channel(address: str, headers: Mapping[str, str]) -> ClientConnection:
+async def dial_channel(
+    address: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None
+) -> ClientConnection:
     """Open one end of a channel.  No pings: a slow reader pauses the socket."""
-    return await _connect(address, headers, ping_interval=None)
+    return await _connect(address, headers, tls, ping_interval=None)
 
 
-def _connect(address: str, headers: Mapping[str, str], **own: Any) -> connect:
+def _connect(
+    address: str, headers: Mapping[str, str], tls: ssl.SSLContext | None, **own: Any
+) -> connect:
     """What both kinds of sockets have in common."""
+    if tls is not None:
+        own["ssl"] = tls
     return connect(
         address,
         proxy=_proxy(address),

@@ -3,6 +3,7 @@
 from iii.redis.address import Address, parse_url
 from iii.redis.client import Redis
 from iii.redis.config import RedisConfig
+from iii.redis.durability import warn_of_loss
 from iii.redis.errors import RedisAway, RedisError
 from iii.redis.script import Script
 
@@ -14,4 +15,5 @@ __all__ = [
     "RedisError",
     "Script",
     "parse_url",
+    "warn_of_loss",
 ]

@@ -58,6 +58,7 @@ class Redis:
         self._commands = Link(engine, address, self, scripts)
         self._channels: Link | None = None
         self._heard: dict[bytes, Heard] = {}
+        self._came: dict[bytes, Callable[[], None]] = {}
         self._subscribing: dict[bytes, Deferred[None]] = {}
         self._down: set[Link] = set()
         self._went_at = 0.0
@@ -82,10 +83,16 @@ class Redis:
     def stop(self) -> Deferred[None]:
         """Disconnect."""
         self._heard.clear()
+        self._came.clear()
         self._settle()
         links = [self._commands, *([self._channels] if self._channels is not None else [])]
         stopped: Deferred[Any] = gatherResults([link.stop() for link in links])
         return stopped.addCallback(lambda _: None)
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+        return self._address
 
     @property
     def up(self) -> bool:
@@ -111,10 +118,15 @@ class Redis:
 
     # Channels --------------------------------------------------------------------------
 
-    def subscribe(self, channel: str, heard: Heard) -> None:
-        """Tell ``heard`` of every message on ``channel`` from now on."""
+    def subscribe(self, channel: str, heard: Heard, came: Callable[[], None] | None = None) -> None:
+        """Tell ``heard`` of every message on ``channel`` from now on.
+
+        :param came: called whenever the subscription has come about, also after a loss
+        """
         name = channel.encode()
         self._heard[name] = heard
+        if came is not None:
+            self._came[name] = came
         if self._channels is None:
             self._channels = Link(self._engine, self._address, self, listens=True)
             self._channels.keep()
@@ -126,9 +138,21 @@ class Redis:
     def unsubscribe(self, channel: str) -> None:
         """Tell nobody any more."""
         name = channel.encode()
+        self._came.pop(name, None)
         if self._heard.pop(name, None) is not None and self._channels is not None:
             self._channels.call("UNSUBSCRIBE", name).addErrback(_gone_anyway)
             self._done(name)
+
+    def hears(self, channel: str) -> bool:
+        """Whether messages on a channel that was subscribed to arrive right now."""
+        name = channel.encode()
+        channels = self._channels
+        return (
+            channels is not None
+            and channels.wire is not None
+            and name in self._heard
+            and name not in self._subscribing
+        )
 
     def subscribed(self, channel: str) -> Deferred[None]:
         """Fires when a subscription under way has come about, or can't right now."""
@@ -153,7 +177,9 @@ class Redis:
         assert self._channels is not None
         self._subscribing.setdefault(name, Deferred())
         asked = self._channels.call("SUBSCRIBE", name)
-        asked.addErrback(self._refused, name).addCallback(lambda _: self._done(name))
+        asked.addCallbacks(
+            self._came_about, self._refused, callbackArgs=(name,), errbackArgs=(name,)
+        )
 
     def _restore(self, left: list[bytes]) -> None:
         """Subscribe to what was subscribed to, without keeping others from their work."""
@@ -163,6 +189,12 @@ class Redis:
                 self._ask_for(name)
         if len(left) > BATCH and self._channels.wire is not None:
             self._engine.clock.call_later(0, self._restore, left[BATCH:])
+
+    def _came_about(self, _: Any, name: bytes) -> None:
+        self._done(name)
+        came = self._came.get(name)
+        if came is not None:
+            came()
 
     def _refused(self, failure: Failure, name: bytes) -> None:
         failure.trap(RedisError)
@@ -174,6 +206,7 @@ class Redis:
                 channel=name.decode(),
                 reason=failure.value,
             )
+        self._done(name)
 
     def _done(self, name: bytes) -> None:
         pending = self._subscribing.pop(name, None)

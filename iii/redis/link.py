@@ -35,11 +35,14 @@ FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 2.0
 #: How often is looked whether a command is overdue.
 LOOK_EVERY_S = 1.0
+#: A Redis that was just started reads its files first; so long is waited at our start.
+LOADING_LIMIT_S = 60.0
 #: Commands without a reply; further ones are refused.
 MAX_WAITING = 20_000
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 _UNKNOWN_SCRIPT = "NOSCRIPT"
+_LOADING = "LOADING"
 
 
 class Owner(Protocol):
@@ -99,7 +102,7 @@ class Link:
 
         :raises RedisError: it does not work; nothing goes on
         """
-        self._attempt = Deferred.fromCoroutine(self._connect())
+        self._attempt = Deferred.fromCoroutine(self._connect_patiently())
         try:
             await self._attempt
         except BaseException:
@@ -108,6 +111,16 @@ class Link:
             raise
         finally:
             self._attempt = None
+
+    async def _connect_patiently(self) -> None:
+        ends = self._clock.monotonic() + LOADING_LIMIT_S
+        while True:
+            try:
+                return await self._connect()
+            except RedisError as error:
+                if _LOADING not in error.message or self._clock.monotonic() >= ends:
+                    raise
+            await self._clock.pause(LONGEST_RETRY_S / 4)
 
     def keep(self) -> None:
         """Connect, and try again for as long as it takes."""

@@ -11,8 +11,8 @@ from iii.engine.module import ModuleApi
 
 def show_file_size(engine: ModuleApi, name: str, stores: dict[str, str]) -> None:
     """Show the size of the file that ``stores`` has under ``name``; nothing when there is none."""
-    if name not in stores:
-        return
+    if name not in stores or "://" in stores[name]:
+        return  # in memory, or on a broker
     files = [Path(stores[name] + ending) for ending in ("", "-wal")]
 
     def read() -> Iterator[Sample]:

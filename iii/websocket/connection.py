@@ -28,6 +28,7 @@ from iii.engine.clock import Timer
 from iii.websocket.codes import CLOSE_INTERNAL_ERROR, CLOSE_OVERLOAD
 from iii.websocket.frames import FastFrames
 from iii.websocket.outbox import STALL_S, Outbox
+from iii.websocket.refused import Refused
 
 if TYPE_CHECKING:
     from iii.websocket.server import WebSocketFactory
@@ -116,6 +117,17 @@ class Connection(FastFrames):
 
         :raises ConnectionDeny: there is none
         """
+        refusal = self.factory.browsers.refusal(request.headers)
+        if refusal is not None:
+            log.warn(
+                "{peer}: refused a page of {origin!r} on {host!r}: add the origin to "
+                "allowed_origins to let it connect",
+                peer=self.peer,
+                origin=request.headers["origin"][:200],
+                host=request.host[:200],
+            )
+            self._role = Refused(self, refusal)
+            return self.subprotocol()
         try:
             role = self.role_for(request)
         except ConnectionDeny:
@@ -322,8 +334,10 @@ class Connection(FastFrames):
 
 _PHRASES = {
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",

@@ -15,9 +15,11 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger
 
+from iii.browsers import Browsers
 from iii.engine.clock import Clock, Deadlines, Timer
 from iii.engine.turn import Turn
 from iii.net import listen, shown
+from iii.tlsport import Certificates
 from iii.websocket.connection import Connection
 from iii.websocket.frames import MAX_FRAME_BYTES, MAX_MESSAGE_BYTES
 
@@ -45,19 +47,26 @@ class WebSocketFactory(WebSocketServerFactory):
 
     :cvar protocol: the class of connections
     :param handshake_s: how long an upgrade request may take to arrive
+    :param browsers: which pages may connect; None: those of this machine
     """
 
     protocol: Any
     noisy = False
 
     def __init__(
-        self, reactor: IReactorCore, clock: Clock, turn: Turn, handshake_s: float = HANDSHAKE_S
+        self,
+        reactor: IReactorCore,
+        clock: Clock,
+        turn: Turn,
+        handshake_s: float = HANDSHAKE_S,
+        browsers: Browsers | None = None,
     ) -> None:
         super().__init__(server="", reactor=reactor)  # type: ignore[no-untyped-call]
         # Autobahn's time-outs on the engine's clock, and none that outlives its connection.
         self._batched_timer = _Timeouts(clock)
         self.clock = clock
         self.turn = turn
+        self.browsers = browsers or Browsers()
         self.monotonic = clock.monotonic
         self.connections: set[Connection] = set()
         self._pings: Deadlines[Connection] = Deadlines(clock, PING_S, self._ping)
@@ -131,12 +140,20 @@ class WebSocketListener:
     :param factory: makes them
     :param host: an address, or None for ``III_HOST`` or loopback
     :param port: 0 takes a free one; ``port`` tells the real one after ``listen``
+    :param certificates: for TLS; None: the port is plain
     """
 
-    def __init__(self, factory: WebSocketFactory, host: str | None, port: int) -> None:
+    def __init__(
+        self,
+        factory: WebSocketFactory,
+        host: str | None,
+        port: int,
+        certificates: Certificates | None = None,
+    ) -> None:
         self.factory = factory
         self.host = host
         self.port = port
+        self.certificates = certificates
         self._ports: list[Any] = []
 
     def listen(self, setting: str = "the setting 'port'") -> None:
@@ -145,13 +162,25 @@ class WebSocketListener:
         :param setting: what chose the port, for error messages
         :raises StartError: the address is taken
         """
-        self._ports = listen(self.factory.reactor, self.factory, self.host, self.port, setting)
+        self._ports = listen(
+            self.factory.reactor, self.factory, self.host, self.port, setting, self.certificates
+        )
         self.port = self._ports[0].getHost().port
 
     @property
     def addresses(self) -> list[str]:
         """Where it listens, for people."""
         return [shown(port) for port in self._ports]
+
+    @property
+    def scheme(self) -> str:
+        """``ws``, or ``wss`` with TLS."""
+        return "ws" if self.certificates is None else "wss"
+
+    def renew(self) -> None:
+        """Read the certificate again; what is open stays open."""
+        if self.certificates is not None:
+            self.certificates.renew()
 
     def stop_listening(self) -> Deferred[Any]:
         """Accept no more connections."""

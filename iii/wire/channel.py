@@ -19,6 +19,7 @@ class Wire(Protocol):
     """The connection below a channel end."""
 
     transport: Any
+    peer: str | None
 
     def sendClose(self, code: int, reason: str | None = None) -> None: ...
 
@@ -31,6 +32,8 @@ class ChannelWriter:
     def __init__(self, channel: Channel, wire: Wire) -> None:
         self._channel = channel
         self._wire = wire
+        #: who it is, for lists
+        self.peer: str | None = getattr(wire, "peer", None)
         self._attached = False
 
     def opened(self, outbox: Outbox) -> None:
@@ -70,6 +73,8 @@ class ChannelReader:
     def __init__(self, channel: Channel, wire: Wire) -> None:
         self._channel = channel
         self._wire = wire
+        #: who it is, for lists
+        self.peer: str | None = getattr(wire, "peer", None)
         self._outbox: Outbox | None = None
         self._attached = False
 

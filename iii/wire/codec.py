@@ -93,6 +93,19 @@ def with_caller(data: Raw, caller: bytes) -> Raw:
     return Raw(b"".join((text[:-1], comma, _CALLER, caller, b'"}')))
 
 
+def without_caller(data: Raw) -> Raw:
+    """``data`` without a caller that somebody put in.
+
+    :raises msgspec.MsgspecError: it can't be read
+    """
+    text = bytes(data)
+    if not text.startswith(b"{") or text.rfind(b"caller_worker_id") < 0:
+        return data
+    fields = msgspec.json.decode(text, type=dict[str, Raw])
+    fields.pop("_caller_worker_id", None)
+    return Raw(encode(fields))
+
+
 def error_body(raw: Raw) -> ErrorBody | None:
     """The ``error`` of a result; whatever a worker sent there becomes code and message."""
     present = given(raw)

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from twisted.internet.defer import Deferred
 
 from iii.websocket.connection import Connection, Role
+from iii.wire.admission import address_of, check_channel, telemetry_role, worker_role
 from iii.wire.channel import ChannelReader, ChannelWriter
 from iii.wire.session import Session
 from iii.wire.telemetry import TelemetrySocket
 
 if TYPE_CHECKING:
+    from iii.engine.workers import Worker
     from iii.wire.listener import WorkerFactory
 
 CHANNEL_PREFIX = "/ws/channels/"
@@ -28,18 +31,19 @@ class WorkerConnection(Connection):
 
     factory: WorkerFactory
 
-    def role_for(self, request: ConnectionRequest) -> Role:
-        """Connection: by the path.
+    def role_for(self, request: ConnectionRequest) -> Role | Deferred[Role]:
+        """Connection: by the path, as far as the gate lets the client in.
 
         :raises ConnectionDeny: nothing is at that path
         """
-        engine = self.factory.engine
+        engine, gate = self.factory.engine, self.factory.gate
         path: str = request.path
         if path == "/":
-            peer = self.transport.getPeer()
-            return Session(engine, self, getattr(peer, "host", "unknown"))
+            if gate is not None:
+                return worker_role(engine, gate, self)
+            return Session(engine, self, address_of(self))
         if path == "/otel":
-            return TelemetrySocket(engine)
+            return TelemetrySocket(engine) if gate is None else telemetry_role(engine, gate, self)
         if path.startswith(CHANNEL_PREFIX):
             return self._channel_role(path[len(CHANNEL_PREFIX) :], self.http_request_uri)
         raise ConnectionDeny(404, "")
@@ -57,8 +61,12 @@ class WorkerConnection(Connection):
                 "expected `read` or `write`"
             )
             raise ConnectionDeny(400, text)
+        gate = self.factory.gate
+        client = None if gate is None else check_channel(gate, self)
         channel = self.factory.engine.channels.find(channel_id, query["key"][-1])
         if channel is None:
+            if gate is not None and client is not None:
+                gate.wrong_key(client)
             raise ConnectionDeny(404, "Channel not found")
         if direction == "read":
             return ChannelReader(channel, self)
@@ -75,6 +83,11 @@ class WorkerConnection(Connection):
             self.transport.setTcpKeepAlive(True)
         else:
             super().keep_alive(role)
+
+    @property
+    def worker(self) -> Worker | None:
+        """The worker, when it is one."""
+        return self._role.worker if isinstance(self._role, Session) else None
 
     @property
     def who(self) -> str:

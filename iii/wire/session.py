@@ -11,18 +11,17 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from iii.engine import tracecontext
 from iii.engine.bindings import Registration, TriggerType
 from iii.engine.core import Engine
 from iii.engine.functions import DEFAULT_NAMESPACE, FunctionOwner, FunctionSpec
-from iii.engine.ids import is_uuid, next_id, uuid4_text
+from iii.engine.ids import is_uuid, uuid4_text
 from iii.engine.invocations import Call, ErrorBody
 from iii.engine.triggers import WorkerProvider
 from iii.engine.workers import Worker
@@ -38,28 +37,40 @@ from iii.wire.codec import (
     shortened,
     with_caller,
 )
+from iii.wire.enqueue import enqueue
 from iii.wire.link import Wire, WorkerLink
 
 log = Logger()
 
-#: What `action: {"type": "enqueue"}` becomes a call of.
-ENQUEUE = "engine::queue::enqueue"
 MAX_FUNCTIONS = 10_000
 MAX_TRIGGERS = 10_000
 MAX_ID_BYTES = 1024
 MAX_WAITING_REGISTRATIONS = 20_000
 
 
+Handler = Callable[[Any, Any], Deferred[None] | None]
+"""``handler(session, message)``: the Deferred of a registration that has to wait."""
+
+
 class Session:
-    """The role of a connection on ``/``: a worker."""
+    """The role of a connection on ``/``: a worker.
+
+    :cvar handlers: what is done with each kind of message
+    """
+
+    handlers: ClassVar[dict[type[m.Message], Handler]]
 
     def __init__(self, engine: Engine, wire: Wire, ip_address: str) -> None:
         self._engine = engine
         self._invocations = engine.invocations
-        self._link = WorkerLink(engine.invocations, wire, self.closed)
+        self._link = self.make_link(wire)
         self.worker = Worker(self._link, ip_address, engine.clock.wall_ms())
         self._caller = self.worker.id.encode()
         self._waiting: deque[m.Message] | None = None
+
+    def make_link(self, wire: Wire) -> WorkerLink:
+        """What messages to the worker go through."""
+        return WorkerLink(self._engine.invocations, wire, self.closed)
 
     def opened(self, outbox: Outbox) -> None:
         """The upgrade is done."""
@@ -95,7 +106,7 @@ class Session:
         if self._waiting is not None and self._must_wait(message):
             self._waiting.append(message)
             return
-        done = _HANDLERS[type(message)](self, message)
+        done = self.handlers[type(message)](self, message)
         if done is not None:
             self._wait_for(done)
 
@@ -111,13 +122,22 @@ class Session:
         assert self._waiting is not None
         if isinstance(message, m.InvokeFunction):
             registers = (known for known in self._waiting if isinstance(known, m.RegisterFunction))
-            if all(known.id != message.function_id for known in registers):
+            if not any(self.registers(known, message.function_id) for known in registers):
                 return False
         elif type(message) not in _REGISTRATIONS:
             return False
+        return self._has_room()
+
+    def _has_room(self) -> bool:
+        """One more message waits.  Where none fits any more, the connection ends."""
+        assert self._waiting is not None
         if len(self._waiting) >= MAX_WAITING_REGISTRATIONS:
             self._link.overloaded("too many registrations are waiting for a module")
         return True
+
+    def registers(self, message: m.RegisterFunction, function_id: str) -> bool:
+        """Whether ``message`` brings the function that is called ``function_id``."""
+        return message.id == function_id
 
     def _go_on(self, outcome: object) -> None:
         """A registration was answered: handle what waited behind it."""
@@ -128,7 +148,7 @@ class Session:
                 self._waiting.extend(waiting)
                 return
             message = waiting.popleft()
-            done = _HANDLERS[type(message)](self, message)
+            done = self.handlers[type(message)](self, message)
             if done is not None:
                 self._wait_for(done)
 
@@ -227,7 +247,7 @@ class Session:
         if kind == "void":
             return "void"
         if kind == "enqueue":
-            self._enqueue(message, action)
+            enqueue(self._invocations, self._link, message, action)
             return "answered"
         log.warn(
             "{worker}: invokefunction {function} has an unknown action {action}",
@@ -238,59 +258,6 @@ class Session:
         error = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {shortened(repr(kind))}")
         self._refuse_call(message, error)
         return "answered"
-
-    def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> None:
-        """Put the call on a queue through ``engine::queue::enqueue``."""
-        receipt = next_id()
-        queued = {
-            "queue": action.get("queue"),
-            "function_id": message.function_id,
-            "data": message.data,
-            "messageReceiptId": receipt,
-            "traceparent": message.traceparent,
-            "baggage": message.baggage,
-        }
-        if message.namespace not in (None, DEFAULT_NAMESPACE):
-            queued["namespace"] = message.namespace
-        extra = {key: value for key, value in action.items() if key not in ("type", "queue")}
-        data = Raw(encode({**extra, **queued} if extra else queued))
-        self._invocations.start(
-            Call(
-                next_id(),
-                ENQUEUE,
-                data,
-                self._enqueued,
-                requester=(message, receipt),
-                # The enqueue has a span of its own, in the trace of the message.
-                traceparent=tracecontext.UNRECORDED,
-            )
-        )
-
-    def _enqueued(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
-        message, receipt = call.requester
-        if error is not None:
-            self._not_enqueued(message, error)
-        elif message.invocation_id is not None:
-            value = result or Raw(encode({"messageReceiptId": receipt}))
-            self._link.send_result(
-                message.invocation_id,
-                message.function_id,
-                value,
-                None,
-                message.traceparent,
-                message.baggage,
-            )
-
-    def _not_enqueued(self, message: m.InvokeFunction, error: ErrorBody) -> None:
-        not_loaded = error.code == Code.FUNCTION_NOT_FOUND
-        text = "QueueModule not loaded" if not_loaded else error.message
-        log.warn(
-            "{worker}: enqueue of {function} failed: {text}",
-            worker=self.worker.describe,
-            function=message.function_id,
-            text=text,
-        )
-        self._refuse_call(message, ErrorBody(Code.ENQUEUE_ERROR, text))
 
     def _answer(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         """The outcome of a call this worker made and waits for."""
@@ -487,9 +454,7 @@ class Session:
         )
 
 
-_Handler = Callable[[Session, Any], Deferred[None] | None]
-
-_HANDLERS: dict[type[m.Message], _Handler] = {
+Session.handlers = {
     m.InvokeFunction: Session._invoke,
     m.InvocationResult: Session._result,
     m.RegisterFunction: Session._register_function,

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import IO, ClassVar
 from unittest import SkipTest, TestCase
 
 from tests.image.container import LIMIT_S, Container
@@ -62,6 +62,48 @@ asyncio.run(main())
 """
 
 
+GUARDED = """\
+port: 49134
+auth:
+  tokens: [of-the-test]
+modules:
+  - class: modules::api::RestApiModule
+    config: {port: 3111}
+  - class: modules::stream::StreamModule
+    config: {port: 3112, adapter: {class: kv, config: {store_method: in_memory}}}
+"""
+# Its argument is the certificate of Caddy's own authority.
+THROUGH_CADDY = """\
+import asyncio, json, socket, ssl, sys, urllib.request
+from iii import III, InitOptions
+
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *more, **options: resolve("127.0.0.1", *more, **options)
+
+async def main():
+    options = InitOptions(token=sys.argv[2], ca=sys.argv[1])
+    iii = III("wss://workers.localhost", options)
+
+    async def greet(request):
+        return {"status_code": 200, "body": {"secure": request["headers"]["x-forwarded-proto"]}}
+
+    iii.register_function("greet", greet)
+    iii.register_trigger("http", "greet", {"api_path": "greet", "http_method": "GET"})
+    await iii.connect(10)
+    await iii.invoke("engine::functions::list", {})
+    trust = ssl.create_default_context(cafile=sys.argv[1])
+
+    def get():
+        with urllib.request.urlopen("https://localhost/greet", timeout=10, context=trust) as answer:
+            return answer.read().decode()
+
+    print(await asyncio.to_thread(get))
+    await iii.disconnect()
+
+asyncio.run(main())
+"""
+
+
 def base_root() -> Path:
     """Debian as its slim image has it, made once.
 
@@ -84,6 +126,12 @@ def base_root() -> Path:
         fresh.chmod(0o755)  # it will be a root directory
         fresh.rename(root)
     return root
+
+
+def caddy_log(log: IO[bytes]) -> str:
+    """What Caddy said, for the message of a failure."""
+    log.seek(0)
+    return log.read().decode(errors="replace")[-3000:]
 
 
 @cache
@@ -180,6 +228,39 @@ class Production(ImageCase):
         """Seeds: `docker run -v ./config.yaml:/app/config.yaml:ro`."""
         container = self.run_image(MINIMAL)
         self.assertIn("hello", self.beside(container, WORKER))
+
+    def test_it_works_behind_the_caddyfile(self) -> None:
+        """Issue 7, part 9: TLS, WebSocket upgrade, the token; all three names."""
+        if shutil.which("caddy") is None:
+            raise SkipTest("caddy is not on this machine")
+        container = self.run_image(GUARDED)
+        # A certificate of the test has no business among those the machine trusts.
+        text = (ROOT / "deploy" / "Caddyfile").read_text()
+        file = self.work / "Caddyfile"
+        file.write_text(text.replace("{\n", "{\n\tskip_install_trust\n", 1))
+        names = {"III_DOMAIN": "localhost", "III_UPSTREAM": "127.0.0.1"}
+        where = {"XDG_DATA_HOME": str(self.work), "XDG_CONFIG_HOME": str(self.work)}
+        log = self.enterContext((self.work / "caddy.log").open("w+b"))
+        caddy = container.alongside(
+            *("caddy", "run", "--adapter", "caddyfile", "--config", str(file)),
+            environment={**names, **where},
+            log=log,
+        )
+        self.addCleanup(caddy.wait, LIMIT_S)
+        self.addCleanup(caddy.terminate)
+        trusted = self.work / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+        certificates = self.work / "caddy" / "certificates" / "local"
+        self.wait(container, lambda: len(list(certificates.glob("*/*.crt"))) == 3)
+
+        def worker(token: str) -> subprocess.CompletedProcess[str]:
+            code = (sys.executable, "-c", THROUGH_CADDY, str(trusted), token)
+            return container.beside(*code, cwd=ROOT)
+
+        done = worker("of-the-test")
+        self.assertEqual(done.stdout, '{"secure":"https"}\n', done.stderr + caddy_log(log))
+        refused = worker("of-somebody-else")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("token", refused.stderr)
 
     def test_it_is_healthy_and_stops_in_time(self) -> None:
         """Issue 7, part 9: the health check; SIGTERM ends process 1 with 0."""

@@ -150,6 +150,17 @@ class Container:
         """A program of this machine that reaches the ports of the container."""
         return self._enter("--", *argv, environment=dict(os.environ), cwd=cwd)
 
+    def alongside(
+        self, *argv: str, environment: Mapping[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """As ``beside``, for a program that goes on running."""
+        return subprocess.Popen(
+            ["nsenter", "--target", str(self.pid), "--net", "--", *argv],
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
     def _enter(
         self, *argv: str, environment: Mapping[str, str], cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from iii.engine.module import ModuleApi
 from iii.modules.state import StateConfig, StateModule
 from iii.storage.memory import MemoryStore
@@ -59,6 +61,11 @@ class StateCase(EngineCase):
     async def get(self, key: str, scope: str = "s") -> Any:
         """``state::get``."""
         return await self.caller.call("state::get", {"scope": scope, "key": key})
+
+    async def kept(self, key: str, scope: str = "s") -> bytes:
+        """What is in the store."""
+        found = self.store.get((scope, ""), key)
+        return bytes((await found if isinstance(found, Deferred) else found) or b"")
 
     async def delete(self, key: str, scope: str = "s") -> Any:
         """``state::delete``."""

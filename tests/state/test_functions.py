@@ -69,9 +69,7 @@ class Values(StateCase):
         value = msgspec.Raw(text)
         id = self.caller.invoke("state::set", {"scope": "s", "key": "k", "value": value})
         await self.caller.result_of(id)
-        kept = self.store.get(("s", ""), "k")
-        assert isinstance(kept, msgspec.Raw)
-        self.assertEqual(bytes(kept), text)
+        self.assertEqual(await self.kept("k"), text)
 
     async def test_empty_and_odd_names_are_names(self) -> None:
         """04 §3.1: no name is special."""

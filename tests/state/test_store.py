@@ -6,9 +6,11 @@ from typing import Any
 
 from msgspec import Raw
 from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
 
 from iii.errors import Code
 from iii.modules.state import StateModule
+from iii.modules.state.adapters.redis import RedisState
 from iii.storage.kvstore import KvStore
 from iii.storage.memory import MemoryStore
 from iii.storage.store import Bucket, Change, Compute, Page, Store, StoreError
@@ -151,9 +153,10 @@ class Waiting(StateCase):
         await self.quiet(hook)
 
 
-class Adapters(StateCase):
+class Adapters(TestCase):
     """04 §1.1."""
 
-    def test_values_are_kept_by_the_kv_adapter(self) -> None:
-        """The default one."""
-        self.assertEqual(StateModule.adapters, {"kv": KvStore})
+    def test_values_are_kept_by_the_kv_adapter_or_in_redis(self) -> None:
+        """The first is the default one."""
+        self.assertIs(next(iter(StateModule.adapters.values())), KvStore)
+        self.assertIs(StateModule.adapters["redis"], RedisState)

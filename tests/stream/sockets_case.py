@@ -17,6 +17,7 @@ from iii.modules.stream.admission import Admission
 from iii.modules.stream.events import Event, Timestamps
 from iii.modules.stream.port import StreamPort
 from iii.modules.stream.subscriptions import Subscriptions
+from iii.tlsport import Certificates
 from tests.support.engine_case import RawWorker
 from tests.support.rawsocket import CLOSE, PING, PONG, TEXT, RawSocket, dial, frame, upgrade
 from tests.wire.support import TimelessCase, WireCase
@@ -141,10 +142,12 @@ class _Streams:
 
     :cvar auth_function: as configured
     :cvar fail_open: as configured
+    :cvar allowed_origins: as configured
     """
 
     auth_function: str | None = None
     fail_open = False
+    allowed_origins: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         """EngineCase: offer the trigger types, listen."""
@@ -165,13 +168,23 @@ class _Streams:
             port=0,
             auth_function=self.auth_function,
             fail_open=self.fail_open,
+            certificates=self.stream_certificates(),
+            allowed_origins=self.allowed_origins,
         )
         self.streams.listen()
+
+    def stream_certificates(self) -> Certificates | None:
+        """For a stream port with TLS."""
+        return None
+
+    async def dial_streams(self) -> RawSocket:
+        """A connection to the stream port that has sent nothing yet."""
+        return await dial(self.streams.port)
 
     async def asked(self, path: str = "/", **headers: str | None) -> RawSocket:
         """A connection whose upgrade was asked for."""
         case: Any = self
-        socket = await dial(self.streams.port)
+        socket = await self.dial_streams()
         case._sockets.append(socket)
         socket.raw(upgrade(path, self.streams.port, **headers))
         return socket

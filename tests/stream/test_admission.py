@@ -6,7 +6,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from iii.modules.stream.handshake import headers_of, joined_by, query_of
+from iii.modules.stream.handshake import joined_by
+from iii.websocket.request import headers_of, query_of
 from tests.stream.sockets_case import StreamCase, TimelessStreamCase
 from tests.support.rawsocket import PONG, TEXT, frame, upgrade
 

@@ -90,6 +90,21 @@ class Growing(TestCase):
         self.assertEqual((self.next(), self.next(), self.next(None)), (0, 1, 2))
         self.assertEqual((self.sync(), self.next(None)), (2, 3))
 
+    def test_what_other_clocks_say_counts_when_it_is_later(self) -> None:
+        """Of an item every message is later than the one before, whoever wrote it."""
+        start = 1_760_000_000_000
+
+        def heard(item: str | None, after: int, group: str = "g") -> int:
+            return self.stamps.heard("s", group, item, start + after) - start
+
+        self.assertEqual([heard("i", 0), heard("i", 0), heard("i", -99)], [0, 1, 2])
+        self.assertEqual((heard("i", 50), heard("i", 10), heard("other", 0)), (50, 51, 51))
+        self.assertEqual((heard(None, 0), self.sync(), heard("other", 0)), (52, 52, 52))
+        self.wall.ms += 200
+        # What was before is forgotten, and older than now.
+        self.assertEqual((heard("i", 60), heard("i", 60, "h")), (200, 200))
+        self.assertEqual(heard("i", 2**60), 200 + events.MAX_AHEAD_MS)
+
     def test_what_is_older_than_now_is_forgotten(self) -> None:
         """It can't matter any more."""
         for number in range(1000):

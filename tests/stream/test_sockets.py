@@ -9,7 +9,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 
 from iii.errors import InvocationError
-from iii.modules.stream import sockets
+from iii.modules.stream import port, sockets
 from tests.stream.sockets_case import Client, StreamCase, TimelessStreamCase
 from tests.support.rawsocket import PING, PONG, TEXT, frame, request
 
@@ -318,6 +318,97 @@ class Order(StreamCase):
         self.shelf.put("1", 1)
         self.answer([0])
         self.assertEqual(self.problems(), [])
+
+
+class Again(StreamCase):
+    """04 §9: after events were missed every subscription begins anew."""
+
+    answer = Order.answer
+
+    async def reading(self) -> None:
+        """What is read again is under way."""
+        self.shelf.waiting = []
+        self.streams.sync_again()
+        await self.eventually(lambda: self.shelf.waiting)
+
+    async def test_each_gets_another_sync(self) -> None:
+        """As they are now, and nobody else."""
+        client, idle = await self.client(), await self.client()
+        await client.joined("g", subscriptionId="a")
+        await client.joined("h", "1", subscriptionId="b")
+        await client.joined("i", subscriptionId="c")
+        client.leave("i", subscriptionId="c")
+        await client.pending()
+        self.shelf.groups["chat", "g"] = {"1": 1}
+        self.shelf.groups["chat", "h"] = {"1": 2}
+        self.streams.sync_again()
+        told = [(e["groupId"], e["id"], e["event"]) for e in await client.pending()]
+        sync = [{"type": "sync", "data": data} for data in ([1], 2)]
+        self.assertEqual(told, [("g", None, sync[0]), ("h", "1", sync[1])])
+        self.assertEqual(await idle.pending(), [])
+
+    async def test_events_wait_for_it(self) -> None:
+        """None is before it, none is lost."""
+        client = await self.client()
+        await client.joined()
+        await self.reading()
+        self.shelf.put("1", 1)
+        self.assertEqual(await client.pending(), [])
+        self.answer([0])
+        sync, event = await client.pending()
+        self.assertEqual(sync["event"], {"type": "sync", "data": [0]})
+        self.assertEqual(event["event"]["data"], 1)
+
+    async def test_what_can_t_be_read_is_no_sync(self) -> None:
+        """The rest is not tried, what was held back goes."""
+        client = await self.client()
+        await client.joined(subscriptionId="a")
+        await client.joined("h", subscriptionId="b")
+        await self.reading()
+        self.shelf.put("1", 1)
+        assert self.shelf.waiting is not None
+        [answer] = self.shelf.waiting
+        answer.errback(InvocationError("X", "down"))
+        self.assertEqual([e["event"]["type"] for e in await client.pending()], ["create"])
+        self.assertEqual(len(self.shelf.waiting), 1)
+
+    async def test_once_more_while_it_is_under_way(self) -> None:
+        """What is asked for meanwhile comes behind, once."""
+        client = await self.client()
+        await client.joined()
+        await self.reading()
+        for _ in range(3):
+            self.streams.sync_again()
+        client.leave("other")
+        self.answer([0])
+        data = [envelope["event"]["data"] for envelope in await client.pending()]
+        self.assertEqual(data, [[0], []])
+
+    async def test_a_client_that_goes_meanwhile_leaves_nothing(self) -> None:
+        """The read ends for nobody."""
+        client = await self.client()
+        await client.joined()
+        await self.reading()
+        client.socket.drop()
+        await self.eventually(lambda: len(self.subscriptions) == 0)
+        self.answer([0])
+        self.assertEqual(self.problems(), [])
+
+    async def test_many_clients_take_turns(self) -> None:
+        """Not all of them read at once."""
+        self.patch(port, "SYNCED_AT_ONCE", 2)
+        clients = [await self.client() for _ in range(5)]
+        for client in clients:
+            await client.joined()
+        self.shelf.waiting = []
+        self.streams.sync_again()
+        await self.eventually(lambda: self.shelf.waiting)
+        self.assertEqual(len(self.shelf.waiting), 2)
+        await self.eventually(lambda: len(self.shelf.waiting or ()) == 5)
+        for answer in self.shelf.waiting:
+            answer.callback(Raw(b"[]"))
+        for client in clients:
+            self.assertEqual(len(await client.pending()), 1)
 
 
 class Ends(StreamCase):

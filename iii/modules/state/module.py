@@ -13,6 +13,9 @@ from twisted.internet.defer import Deferred
 from iii.engine.fanout import Fanout
 from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.state import shapes
+from iii.modules.state.adapters.bridge import BridgeState
+from iii.modules.state.adapters.redis import RedisState
+from iii.modules.state.browsing import Browsing
 from iii.modules.state.config import StateConfig
 from iii.modules.state.service import State
 from iii.modules.state.triggers import StateTriggers
@@ -38,25 +41,35 @@ class StateModule(Module):
 
     name = "iii-state"
     config = StateConfig
-    adapters = {"kv": KvStore}
+    adapters = {"kv": KvStore, "redis": RedisState, "bridge": BridgeState}
 
     def __init__(self, settings: StateConfig) -> None:
         super().__init__(settings)
         self._store: Store | None = None
+        self._opening: Deferred[Store] | None = None
         self._fanout: Fanout | None = None
 
-    def start(self, engine: ModuleApi) -> None:
+    def start(self, engine: ModuleApi) -> Deferred[None] | None:
         """Module: open the store, offer functions and the trigger type."""
+        opened = self.adapter.open(engine, "state", self.stores)
+        if isinstance(opened, Deferred):
+            self._opening = opened
+            return opened.addCallback(self._begin, engine)
+        self._begin(opened, engine)
+        return None
+
+    def _begin(self, store: Store, engine: ModuleApi) -> None:
         settings: StateConfig = self.settings
-        self._store = self.adapter.open(engine, "state", self.stores)
+        self._store = store
         self._fanout = Fanout(engine, "state")
         triggers = StateTriggers(self._fanout, enabled=settings.triggers_enabled)
-        state = State(self._store, triggers, settings.max_value_bytes)
+        state = State(store, triggers, settings.max_value_bytes)
         for id, handler, takes, gives, description in _writing(state):
             engine.function(
                 id, handler, takes=takes, gives=gives, description=description, wants_call=True
             )
         engine.functions(_reading(state), ALIASES)
+        engine.functions(_browsing(Browsing(store, engine.clock)), {})
         self._fanout.show("iii_state_triggers")
         show_file_size(engine, "state", self.stores)
         engine.trigger_type(
@@ -73,6 +86,8 @@ class StateModule(Module):
 
     def stop(self) -> Deferred[None] | None:
         """Module: finish the writes."""
+        if self._opening is not None:
+            self._opening.cancel()
         if self._fanout is not None:
             self._fanout.stop()
         return None if self._store is None else self._store.close()
@@ -89,6 +104,25 @@ def _writing(state: State) -> tuple[FunctionRow, ...]:
             shapes.UpdateInput,
             shapes.Updated,
             "Change a value with no other write in between",
+        ),
+    )
+
+
+def _browsing(browsing: Browsing) -> tuple[FunctionRow, ...]:
+    return (
+        (
+            "engine::state::scopes",
+            browsing.scopes,
+            shapes.ScopesInput,
+            shapes.Scopes,
+            "List the scopes with the number of their keys",
+        ),
+        (
+            "engine::state::entries",
+            browsing.entries,
+            shapes.BrowseInput,
+            None,
+            "Browse keys and values of a scope",
         ),
     )
 

@@ -21,6 +21,7 @@ from iii.modules.state.triggers import StateTriggers
 from iii.storage import updates
 from iii.storage.refusals import What, check_size
 from iii.storage.store import Bucket, Change, Page, Store, StoreError
+from iii.storage.updating import Updating
 
 T = TypeVar("T")
 
@@ -76,18 +77,10 @@ class State:
 
     def update(self, asked: shapes.UpdateInput, call: Call) -> Deferred[shapes.Updated]:
         """``state::update``: operations that can't be done are told in ``errors``."""
-        ops = updates.read_ops(asked.ops)
-        errors: _Errors = []
-
-        def compute(old: Raw | None) -> Raw:
-            outcome = updates.apply(old, ops)
-            errors[:] = outcome.errors
-            check_size(outcome.new, self._max_value_bytes)
-            return outcome.new
-
-        writing = self._store.update((asked.scope, ""), asked.key, compute)
+        updating = Updating(asked.ops, self._max_value_bytes)
+        writing = self._store.update((asked.scope, ""), asked.key, updating)
         return writing.addCallbacks(
-            self._updated, _UPDATE.refuse, callbackArgs=(asked, call, errors)
+            self._updated, _UPDATE.refuse, callbackArgs=(asked, call, updating.errors)
         )
 
     def list(self, asked: shapes.ListInput) -> Deferred[list[Raw]]:

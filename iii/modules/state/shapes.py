@@ -94,6 +94,66 @@ class ListEntriesInput(Input):
     max_bytes: Annotated[int, Meta(ge=256, le=MAX_PAGE_BYTES)] | None = None
 
 
+class ScopesInput(Input, kw_only=True):
+    """``engine::state::scopes``; ``search`` is part of a name."""
+
+    called: ClassVar[str] = "StateScopesInput"
+
+    search: str = ""
+    offset: Annotated[int, Meta(ge=0)] = 0
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class BrowseInput(Input, kw_only=True):
+    """``engine::state::entries``.
+
+    :ivar prefix: of the keys
+    :ivar cursor: the ``next_cursor`` of the page before
+    """
+
+    called: ClassVar[str] = "StateBrowseInput"
+    aliases: ClassVar[Aliases] = _SCOPE
+
+    scope: str
+    prefix: str = ""
+    cursor: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class ScopeRow(Struct):
+    """A scope and how many keys it has."""
+
+    id: str
+    count: int
+
+
+class Scopes(Struct):
+    """The answer of ``engine::state::scopes``; ``total``: how many match."""
+
+    scopes: list[ScopeRow]
+    total: int
+
+
+class EntryRow(Struct):
+    """A key with its value; ``size_bytes``: of the value as JSON."""
+
+    key: str
+    value: Raw
+    size_bytes: int
+
+
+class Browsed(Struct):
+    """The answer of ``engine::state::entries``.
+
+    :ivar next_cursor: where the next page begins; None after the last
+    :ivar total: how many keys the scope has, whatever the prefix
+    """
+
+    entries: list[EntryRow]
+    next_cursor: str | None
+    total: int
+
+
 class Written(Struct):
     """The result of ``state::set``."""
 

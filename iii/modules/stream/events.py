@@ -18,6 +18,8 @@ from iii.engine.clock import Clock
 
 #: More than this is remembered only while the clock stands still or was set back.
 MAX_REMEMBERED = 10_000
+#: Other engines' clocks are believed up to this far ahead of ours.
+MAX_AHEAD_MS = 3_600_000
 
 # (stream, group) or (stream, group, item)
 _Key = tuple[str, ...]
@@ -48,6 +50,26 @@ class Timestamps:
             key = (stream, group, item)
             timestamp = last[key] = max(now, last.get(key, 0) + 1)
             last[of_group] = max(timestamp, newest)
+        if timestamp > self._newest:
+            self._newest = timestamp
+        return timestamp
+
+    def heard(self, stream: str, group: str, item: str | None, timestamp: int) -> int:
+        """For a message that another engine, by its own clock, gave ``timestamp``.
+
+        It is not before now, nor before anything that was told here of the group.
+        """
+        now = self._tick()
+        timestamp = max(now, min(timestamp, now + MAX_AHEAD_MS))
+        last = self._last
+        of_group = (stream, group)
+        newest = last.get(of_group, 0)
+        if item is None:
+            timestamp = max(timestamp, newest + 1)
+        else:
+            key = (stream, group, item)
+            timestamp = last[key] = max(timestamp, newest, last.get(key, 0) + 1)
+        last[of_group] = timestamp
         if timestamp > self._newest:
             self._newest = timestamp
         return timestamp
@@ -136,6 +158,16 @@ class Envelope(Struct, rename="camel", tag="stream", tag_field="type"):
     event: Any
 
 
+class Told(Struct, rename="camel", tag="stream", tag_field="type"):
+    """An envelope that comes from elsewhere."""
+
+    timestamp: int
+    stream_name: str
+    group_id: str
+    event: Raw
+    id: str | None = None
+
+
 class Event:
     """One event on its way to triggers and subscribers.
 
@@ -155,7 +187,7 @@ class Event:
 _encode = msgspec.json.Encoder().encode
 
 
-def envelope(stream: str, group: str, item: str | None, timestamp: int, what: What) -> bytes:
+def envelope(stream: str, group: str, item: str | None, timestamp: int, what: What | Raw) -> bytes:
     """The envelope around ``what``."""
     return _encode(Envelope(timestamp, stream, group, item, what))
 

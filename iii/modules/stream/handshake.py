@@ -13,6 +13,7 @@ import msgspec
 
 from iii.engine.ids import uuid4_text
 from iii.modules.stream.frames import MAX_ID_CHARS, Subscription
+from iii.websocket.request import headers_of, query_of
 
 _JOIN = re.compile(r"/stream/([^/]+)/([^/]+)(?:/([^/]+))?/?")
 
@@ -35,26 +36,6 @@ def auth_input(request: bytes, uri: str, address: str) -> AuthInput:
     """
     path, _, query = uri.partition("?")
     return AuthInput(headers_of(request), path, query_of(query), address)
-
-
-def headers_of(request: bytes) -> dict[str, str]:
-    """Lower-case name → the last value that is ASCII."""
-    headers: dict[str, str] = {}
-    for line in request.splitlines()[1:]:
-        name, colon, value = line.partition(b":")
-        if colon and name.isascii() and value.isascii():
-            headers[name.strip().lower().decode()] = value.strip().decode()
-    return headers
-
-
-def query_of(query: str) -> dict[str, list[str]]:
-    """Name → values in order, both as they came."""
-    values: dict[str, list[str]] = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        if name:
-            values.setdefault(name, []).append(value)
-    return values
 
 
 def joined_by(uri: str) -> Subscription | None:

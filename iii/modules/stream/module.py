@@ -7,11 +7,17 @@ their own.  Where the values are kept is the adapter's business; ``stream.*`` an
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
+
 from iii.engine.fanout import Fanout
 from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.stream import shapes
+from iii.modules.stream.adapter import Announcer
+from iii.modules.stream.adapters.bridge import BridgeStreams
+from iii.modules.stream.adapters.redis import RedisStreams
 from iii.modules.stream.admission import Admission, GateTrigger
 from iii.modules.stream.config import StreamConfig
+from iii.modules.stream.peers import Peers
 from iii.modules.stream.port import StreamPort
 from iii.modules.stream.service import Streams
 from iii.modules.stream.subscriptions import Subscriptions
@@ -19,6 +25,7 @@ from iii.modules.stream.triggers import StreamTriggers
 from iii.storage.figures import show_file_size
 from iii.storage.kvstore import KvStore
 from iii.storage.store import Store
+from iii.tlsport import certificates
 
 OPERATIONS = ("get", "set", "delete", "list", "list_groups", "update", "send")
 
@@ -39,31 +46,45 @@ class StreamModule(Module):
 
     name = "iii-stream"
     config = StreamConfig
-    adapters = {"kv": KvStore}
+    adapters = {"kv": KvStore, "redis": RedisStreams, "bridge": BridgeStreams}
 
     def __init__(self, settings: StreamConfig) -> None:
         super().__init__(settings)
         self.streams: Streams
         self._store: Store | None = None
+        self._opening: Deferred[Store] | None = None
         self._fanout: Fanout | None = None
         self._port: StreamPort | None = None
+        self._peers: Peers | None = None
 
-    def start(self, engine: ModuleApi) -> None:
+    def start(self, engine: ModuleApi) -> Deferred[None] | None:
         """Module: open the store, offer functions and trigger types, listen."""
+        opened = self.adapter.open(engine, "stream", self.stores)
+        if isinstance(opened, Deferred):
+            self._opening = opened
+            return opened.addCallback(self._begin, engine)
+        self._begin(opened, engine)
+        return None
+
+    def _begin(self, store: Store, engine: ModuleApi) -> None:
         settings: StreamConfig = self.settings
-        self._store = self.adapter.open(engine, "stream", self.stores)
+        self._store = store
+        announcer = store if isinstance(store, Announcer) else None
         self._fanout = Fanout(engine, "stream")
         triggers = StreamTriggers(self._fanout, enabled=settings.triggers_enabled)
         admission = Admission(engine, fail_open=settings.auth_fail_open)
         subscriptions = Subscriptions(engine.turn)
         streams = self.streams = Streams(
             engine,
-            self._store,
+            store,
             triggers,
             wants=subscriptions.wants,
             publish=subscriptions.publish,
+            announcer=announcer,
             max_value_bytes=settings.max_value_bytes,
         )
+        streams.peers = self._peers = Peers(engine, streams.heard)
+        self._peers.start()
         for id, handler, takes, gives, description in _functions(streams):
             engine.function(
                 id, handler, takes=takes, gives=gives, description=description, wants_call=True
@@ -91,8 +112,12 @@ class StreamModule(Module):
             host=settings.host,
             port=settings.port,
             auth_function=settings.auth_function,
+            certificates=certificates(settings.tls, engine.clock, self.name),
+            allowed_origins=settings.allowed_origins,
             fail_open=settings.auth_fail_open,
         )
+        if announcer is not None:
+            announcer.listen(streams.stamps, streams.heard, self._port.sync_again)
         self._port.listen()
         self._port.show()
         self._fanout.show("iii_stream_triggers")
@@ -110,6 +135,11 @@ class StreamModule(Module):
         """Module: events that wait for their turn; what runs is a call like any other."""
         return 0 if self._fanout is None else self._fanout.waiting
 
+    def renew(self) -> None:
+        """Module: read the certificate again."""
+        if self._port is not None:
+            self._port.renew()
+
     def closing(self) -> None:
         """Module: no more subscribers."""
         if self._port is not None:
@@ -117,8 +147,12 @@ class StreamModule(Module):
 
     async def stop(self) -> None:
         """Module: say goodbye to subscribers, finish the writes."""
+        if self._opening is not None:
+            self._opening.cancel()
         if self._port is not None:
             await self._port.stop()
+        if self._peers is not None:
+            self._peers.stop()
         if self._fanout is not None:
             self._fanout.stop()
         if self._store is not None:
@@ -158,5 +192,12 @@ def _overview(streams: Streams) -> tuple[FunctionRow, ...]:
             shapes.ListAllInput,
             shapes.AllStreams,
             "List the streams and their groups",
+        ),
+        (
+            "engine::stream::items",
+            streams.items,
+            shapes.ItemsInput,
+            None,
+            "List the items of a group with their ids, a page at a time",
         ),
     )

@@ -8,7 +8,7 @@ the configuration says ``auth_fail_open``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -17,22 +17,28 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from iii.browsers import Browsers
+from iii.engine.clock import Timer
 from iii.engine.instruments import Sample
 from iii.engine.module import ModuleApi
 from iii.errors import IIIError
 from iii.modules.stream.admission import NULL, Admission
 from iii.modules.stream.handshake import auth_input, joined_by
-from iii.modules.stream.sockets import Hub, Refused, Source, StreamSocket
+from iii.modules.stream.sockets import Hub, Source, StreamSocket
 from iii.modules.stream.subscriptions import Subscriptions
 from iii.net import show_address
+from iii.tlsport import Certificates
 from iii.websocket.codes import CLOSE_GOING_AWAY
 from iii.websocket.connection import Connection, Role
+from iii.websocket.refused import Refused
 from iii.websocket.server import WebSocketFactory, WebSocketListener
 
 log = Logger()
 
 DEFAULT_PORT = 3112
 AUTH_LIMIT_S = 30.0
+#: Clients whose subscriptions begin anew at a time, after events were missed.
+SYNCED_AT_ONCE, SYNC_EVERY_S = 100, 0.05
 LEAVE_LIMIT_S = 5.0
 """How long the end of the engine waits for ``stream:leave`` handlers."""
 
@@ -62,14 +68,18 @@ class StreamFactory(WebSocketFactory):
     """Makes connections of stream clients.
 
     :param role_for: decides about an upgrade
+    :param browsers: which pages may connect
     """
 
     protocol: Any = StreamConnection
 
     def __init__(
-        self, api: ModuleApi, role_for: Callable[[StreamConnection], Role | Deferred[Role]]
+        self,
+        api: ModuleApi,
+        role_for: Callable[[StreamConnection], Role | Deferred[Role]],
+        browsers: Browsers,
     ) -> None:
-        super().__init__(api.reactor, api.clock, api.turn)
+        super().__init__(api.reactor, api.clock, api.turn, browsers=browsers)
         self.role_for = role_for
 
 
@@ -80,6 +90,8 @@ class StreamPort:
     :param port: 0 takes a free one; ``port`` tells the real one after ``listen``
     :param auth_function: decides who may connect; None: everybody
     :param fail_open: who can't be authenticated may connect, without a context
+    :param certificates: for TLS; None: the port is plain
+    :param allowed_origins: of which other pages browsers may connect
     """
 
     def __init__(
@@ -93,6 +105,8 @@ class StreamPort:
         port: int = DEFAULT_PORT,
         auth_function: str | None = None,
         fail_open: bool = False,
+        certificates: Certificates | None = None,
+        allowed_origins: Sequence[str] = (),
     ) -> None:
         self._api = api
         self._auth_function = auth_function
@@ -102,9 +116,11 @@ class StreamPort:
         self._hub = Hub(
             streams, subscriptions, admission, api.clock, self._sockets.add, self._ended
         )
-        self.factory = StreamFactory(api, self._role_for)
-        self._listener = WebSocketListener(self.factory, host, port)
+        browsers = Browsers(allowed_origins, secure=certificates is not None)
+        self.factory = StreamFactory(api, self._role_for, browsers)
+        self._listener = WebSocketListener(self.factory, host, port, certificates)
         self._unbinding: Deferred[Any] | None = None
+        self._syncing: Timer | None = None
 
     def listen(self) -> None:
         """Bind.
@@ -144,8 +160,31 @@ class StreamPort:
         """Where it listens, for people."""
         return self._listener.addresses
 
+    def renew(self) -> None:
+        """Read the certificate again."""
+        self._listener.renew()
+
+    def sync_again(self) -> None:
+        """Events were missed: every subscription begins anew, not all at once."""
+        self._stop_syncing()
+        self._sync_some(list(self._sockets))
+
+    def _sync_some(self, left: list[StreamSocket]) -> None:
+        for socket in left[:SYNCED_AT_ONCE]:
+            socket.sync_again()
+        rest = left[SYNCED_AT_ONCE:]
+        self._syncing = (
+            self._api.clock.call_later(SYNC_EVERY_S, self._sync_some, rest) if rest else None
+        )
+
+    def _stop_syncing(self) -> None:
+        if self._syncing is not None and self._syncing.active():
+            self._syncing.cancel()
+        self._syncing = None
+
     def closing(self) -> None:
         """Accept no more connections."""
+        self._stop_syncing()
         if self._unbinding is None:
             self._unbinding = self._listener.stop_listening()
 

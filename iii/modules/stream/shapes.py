@@ -6,9 +6,9 @@ protocol's (docs/streams.md, "Functions").
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import Raw, Struct, field
+from msgspec import Meta, Raw, Struct, field
 
 from iii.engine.inputs import Check, Input
 from iii.engine.invocations import NULL
@@ -59,6 +59,40 @@ class ListInput(Input):
 
     stream_name: str
     group_id: str
+
+
+class ItemsInput(Input, kw_only=True):
+    """``engine::stream::items``.
+
+    :ivar cursor: the ``next_cursor`` of the page before
+    """
+
+    called: ClassVar[str] = "StreamItemsInput"
+
+    stream_name: str
+    group_id: str
+    cursor: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+
+
+class ItemRow(Struct):
+    """An item of a group."""
+
+    id: str
+    data: Raw
+    size_bytes: int
+
+
+class Items(Struct):
+    """The answer of ``engine::stream::items``.
+
+    :ivar next_cursor: where the next page begins; None after the last
+    :ivar total: how many there are
+    """
+
+    items: list[ItemRow]
+    next_cursor: str | None
+    total: int
 
 
 class ListGroupsInput(Input):

@@ -25,7 +25,7 @@ from iii.modules.stream.events import Timestamps, sync_frame, unauthorized_frame
 from iii.modules.stream.frames import Join, Leave, Subscription, frame_of
 from iii.modules.stream.subscriptions import Subscriber, Subscriptions
 from iii.modules.stream.triggers import RECORDINGS
-from iii.websocket.codes import CLOSE_INTERNAL_ERROR, CLOSE_OVERLOAD, CLOSE_REFUSED
+from iii.websocket.codes import CLOSE_INTERNAL_ERROR, CLOSE_OVERLOAD
 from iii.websocket.outbox import Outbox, text_frame
 
 log = Logger()
@@ -74,24 +74,6 @@ class Hub:
     ended: Callable[[StreamSocket], None]
 
 
-class Refused:
-    """The role of a connection that was not authenticated: it hears why, and that is it."""
-
-    def __init__(self, wire: Wire, reason: str) -> None:
-        self._wire = wire
-        self._reason = reason
-
-    def opened(self, outbox: Outbox) -> None:
-        """The upgrade is done."""
-        self._wire.sendClose(CLOSE_REFUSED, self._reason)
-
-    def received(self, payload: bytes, is_binary: bool) -> None:
-        """Nobody listens."""
-
-    def closed(self, clean: bool) -> None:
-        """Nothing to clean up."""
-
-
 class StreamSocket:
     """A client.
 
@@ -105,7 +87,8 @@ class StreamSocket:
         self._context = context
         self._first = first
         self._joined: dict[str, Subscription] = {}
-        self._waiting: deque[tuple[Join | Leave, int]] = deque()
+        self._waiting: deque[tuple[Join | Leave | None, int]] = deque()
+        self._missed = False
         self._waiting_bytes = 0
         self._working = False
         self._closed = False
@@ -157,9 +140,15 @@ class StreamSocket:
         self._go_on_sending()
         self._start()
 
+    def sync_again(self) -> None:
+        """Events were missed: every subscription begins anew."""
+        if self._joined and not self._missed and not self._deaf:
+            self._missed = True
+            self._accept(None, 0)
+
     # One after the other ---------------------------------------------------------------
 
-    def _accept(self, frame: Join | Leave, size: int) -> None:
+    def _accept(self, frame: Join | Leave | None, size: int) -> None:
         self._waiting.append((frame, size))
         self._waiting_bytes += size
         self._start()
@@ -177,6 +166,8 @@ class StreamSocket:
                 self._waiting_bytes -= size
                 if isinstance(frame, Join):
                     await self._join(frame.data)
+                elif frame is None:
+                    await self._sync_again()
                 else:
                     await self._leave(frame.data)
         finally:
@@ -265,6 +256,22 @@ class StreamSocket:
             )
             return None
         return text_frame(sync_frame(stream, group, item, timestamp, data))
+
+    async def _sync_again(self) -> None:
+        """Send what every subscription begins with; when it can't be read, not now."""
+        self._missed = False
+        subscriptions, subscriber = self._hub.subscriptions, self._subscriber
+        for joined in list(self._joined.values()):
+            await self._room()
+            if self._closed:
+                return
+            subscriptions.sync_again(subscriber, *_target(joined))
+            frame = await self._sync(joined)
+            if self._closed:
+                return
+            subscriptions.synced(subscriber, joined.stream_name, joined.group_id, frame)
+            if frame is None:
+                return
 
     def _refuse(self, wanted: Subscription) -> None:
         if not self._closed:

@@ -206,6 +206,10 @@ class Subscriptions:
         wanted[subscriber] = wanted.get(subscriber, 0) + 1
         audience.syncing[subscriber] = item
 
+    def sync_again(self, subscriber: Subscriber, stream: str, group: str, item: str | None) -> None:
+        """A subscription waits for another sync, until ``synced``."""
+        self._audiences[stream, group].syncing[subscriber] = item
+
     def synced(self, subscriber: Subscriber, stream: str, group: str, frame: bytes | None) -> None:
         """What a subscription begins with is here; None: it could not be read."""
         self._audiences[stream, group].syncing.pop(subscriber, None)

@@ -1,0 +1,1 @@
+"""Who may connect to a worker port, and what a connection may do there."""

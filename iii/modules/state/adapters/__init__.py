@@ -1,0 +1,1 @@
+"""Where the state module keeps its values, besides ``iii.storage.kvstore``."""

@@ -1,0 +1,1 @@
+"""Where the stream module keeps its items, besides ``iii.storage.kvstore``."""

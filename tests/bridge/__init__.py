@@ -1,0 +1,1 @@
+"""Engines linked to engines."""
