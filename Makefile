@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 JOBS ?= 2
 TESTS ?= tests
 # Long forms that have files of their own.
-SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills tests.soak.broker_kills tests.soak.memory
+SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kills tests.soak.restarts tests.soak.broker_kills tests.soak.memory
 
 # The stamps lie in the environment, so they go with it.
 DEV := $(VENV)/.installed-dev
@@ -54,7 +54,7 @@ test-image: $(DEV)  ## Build the container images without Docker, and run them (
 bench: $(BENCH)  ## Measure, compared with the baseline engine.
 	$(BIN)/python -m benchmarks all
 
-soak: $(DEV)  ## Run the long tests (about two hours).
+soak: $(DEV)  ## Run the long tests (about three hours).
 	III_SOAK=1 $(BIN)/trial $(TESTS)
 	$(BIN)/trial $(SOAK)
 	$(BIN)/python -m tests.sdks --soak

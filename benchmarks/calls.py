@@ -59,6 +59,12 @@ def echo(payload: int) -> Target:
     return Target(b"bench.echo", lambda key: data, len(data))
 
 
+def bridged(payload: int) -> Target:
+    """The same by a worker of another engine."""
+    data = value(payload)
+    return Target(b"bridged.echo", lambda key: data, len(data))
+
+
 def state_get(payload: int) -> Target:
     """Read a value."""
     return Target(b"state::get", lambda key: _STATE_GET % key, len(value(payload)))
@@ -90,6 +96,7 @@ def message(number: int) -> bytes:
 
 TARGETS: dict[str, Callable[[int], Target]] = {
     "bench.echo": echo,
+    "bridged.echo": bridged,
     "state::get": state_get,
     "state::set": state_set,
     "stream::set": stream_set,

@@ -53,11 +53,60 @@ modules:
 """
 
 
+def bridge_config(url: str) -> str:
+    """An engine that forwards a function to the one at ``url``."""
+    return f"""\
+port: 0
+modules:
+{_QUIET}\
+  - class: modules::bridge_client::BridgeClientModule
+    config:
+      url: "{url}"
+      forward:
+        - {{local_function: bridged.echo, remote_function: bench.echo}}
+"""
+
+
+def redis_stores_config(url: str) -> str:
+    """An engine with state and streams in a Redis."""
+    return f"""\
+port: 0
+modules:
+{_QUIET}\
+  - class: modules::state::StateModule
+    config:
+      adapter:
+        class: modules::state::adapters::RedisAdapter
+        config: {{redis_url: "{url}"}}
+  - class: modules::stream::StreamModule
+    config:
+      host: 127.0.0.1
+      port: 0
+      adapter:
+        class: modules::stream::adapters::RedisAdapter
+        config: {{redis_url: "{url}"}}
+"""
+
+
 def queue_config(durability: str) -> str:
     """An engine with the queues of the suites."""
     store = (
         f"{{store_method: file_based, file_path: ./{QUEUE_DIRECTORY}, durability: {durability}}}"
     )
+    return _queues_on("modules::queue::BuiltinQueueAdapter", store)
+
+
+def redis_queue_config(url: str) -> str:
+    """The same queues in a Redis."""
+    return _queues_on("modules::queue::RedisAdapter", f'{{redis_url: "{url}"}}')
+
+
+def rabbitmq_config(url: str) -> str:
+    """The same queues on a RabbitMQ."""
+    return _queues_on("modules::queue::RabbitMQAdapter", f'{{amqp_url: "{url}"}}')
+
+
+def _queues_on(adapter: str, settings: str) -> str:
     return f"""\
 port: 0
 modules:
@@ -69,6 +118,6 @@ modules:
         {FIFO_QUEUE}: {{type: fifo, message_group_field: group, concurrency: 50, backoff_ms: 10}}
         {PARKED_QUEUE}: {{concurrency: 0}}
       adapter:
-        class: modules::queue::BuiltinQueueAdapter
-        config: {store}
+        class: {adapter}
+        config: {settings}
 """

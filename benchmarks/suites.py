@@ -6,10 +6,13 @@ from __future__ import annotations
 
 from time import sleep
 
+from benchmarks.bridge import Bridge
+from benchmarks.broker_queues import RabbitQueue, RedisQueue
 from benchmarks.cron import Cron
 from benchmarks.observability import Observability
 from benchmarks.processes import ENGINE
 from benchmarks.queues import Backlog, Queue
+from benchmarks.redis_state import RedisState
 from benchmarks.stats import Figure, Rounds, Target
 from benchmarks.stores import Fanout, LargeStore, State, Stream
 from benchmarks.suite import (
@@ -213,5 +216,9 @@ SUITES: dict[str, Suite] = {
         Backlog(),
         Cron(),
         Observability(),
+        RedisState(),
+        RedisQueue(),
+        RabbitQueue(),
+        Bridge(),
     )
 }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         IIIForbiddenError,
         IIITimeoutError,
         RegistrationRejectedError,
+        UnwelcomeError,
     )
     from iii.client.http import HttpRequest, HttpResponse, http
     from iii.client.messages import TriggerAction, TriggerActionEnqueue, TriggerActionVoid
@@ -55,6 +56,7 @@ _MODULES = {
         "IIIForbiddenError",
         "IIITimeoutError",
         "RegistrationRejectedError",
+        "UnwelcomeError",
     ),
     "iii.client.http": ("HttpRequest", "HttpResponse", "http"),
     "iii.client.messages": ("TriggerAction", "TriggerActionEnqueue", "TriggerActionVoid"),
@@ -96,6 +98,7 @@ __all__ = [
     "TriggerHandler",
     "TriggerInfo",
     "TriggerTypeRef",
+    "UnwelcomeError",
     "WorkerInfo",
     "WritableStream",
     "__version__",

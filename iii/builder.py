@@ -37,6 +37,7 @@ from iii.entries import Configuration
 from iii.errors import ConfigError
 from iii.logging import LogOutput
 from iii.process import EngineProcess
+from iii.reload import Source, source_of
 from iii.service import EngineService, with_port
 
 
@@ -62,6 +63,7 @@ class EngineBuilder:
         self._environ = environ
         self._catalogue = Catalogue.with_entry_points()
         self._base: Configuration | None = None
+        self._source: Source | None = None
         self._added: list[dict[str, Any]] = []
         self._address: tuple[str | None, int] | None = None
         self._free_ports = False
@@ -82,14 +84,11 @@ class EngineBuilder:
         return self
 
     def config_file(self, path: str | Path) -> EngineBuilder:
-        """Run what a file says.
+        """Run what a file says, and what it says later on.
 
         :raises InvalidConfiguration: it is missing or wrong
         """
-        self._base = load(
-            Path(path), environ=self._environ, catalogue=self._catalogue, must_exist=True
-        )
-        return self
+        return self._load(Path(path), must_exist=True)
 
     with_config_path = config_file
 
@@ -98,11 +97,11 @@ class EngineBuilder:
 
         :raises InvalidConfiguration: it is wrong
         """
-        self._base = load(Path(path), environ=self._environ, catalogue=self._catalogue)
-        return self
+        return self._load(Path(path), must_exist=False)
 
     def default_config(self) -> EngineBuilder:
         """Run the default modules."""
+        self._source = None
         self._base = default_configuration(self._environ, catalogue=self._catalogue)
         return self
 
@@ -111,6 +110,7 @@ class EngineBuilder:
 
         :raises InvalidConfiguration: it is wrong
         """
+        self._source = None
         self._base = (
             config
             if isinstance(config, Configuration)
@@ -153,23 +153,36 @@ class EngineBuilder:
         :raises InvalidConfiguration: an added module is unknown or its entry is wrong
         :raises ConfigError: nothing said what to run
         """
-        configuration = self._configuration()
-        if self._free_ports:
-            configuration = with_port(configuration, 0)
+        configuration = self._configuration(self._base)
         reactor = self._reactor
         if reactor is None:
             # Importing it installs it, so only when nobody brought one.
             from twisted.internet import reactor
-        service = EngineService(reactor, configuration, environ=self._environ, clock=self._clock)
+        service = EngineService(
+            reactor,
+            configuration,
+            environ=self._environ,
+            clock=self._clock,
+            source=self._source,
+        )
         return EmbeddedEngine(reactor, service, self._environ)
 
-    def _configuration(self) -> Configuration:
-        if self._base is None and not self._added:
+    def _load(self, path: Path, *, must_exist: bool) -> EngineBuilder:
+        environ, catalogue = self._environ, self._catalogue
+        self._source = source_of(
+            path, environ=environ, catalogue=catalogue, finish=self._configuration
+        )
+        self._base = load(path, environ=environ, catalogue=catalogue, must_exist=must_exist)
+        return self
+
+    def _configuration(self, base: Configuration | None) -> Configuration:
+        """What runs: ``base``, and what the program adds to it."""
+        if base is None and not self._added:
             raise ConfigError(
                 "the engine has no configuration: use default_config(), config_file(), "
                 "with_config() or add_module()"
             )
-        configuration = self._base
+        configuration = base
         if self._added or configuration is None:
             added = from_mapping(
                 {"modules": self._added}, environ=self._environ, catalogue=self._catalogue
@@ -180,7 +193,7 @@ class EngineBuilder:
             first, *others = configuration.worker_listeners
             listener = replace(first, host=host, port=port)
             configuration = replace(configuration, worker_listeners=[listener, *others])
-        return configuration
+        return with_port(configuration, 0) if self._free_ports else configuration
 
     def _joined(self, base: Configuration, added: Configuration) -> Configuration:
         """``base`` with the modules the program added."""

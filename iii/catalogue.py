@@ -194,7 +194,7 @@ KNOWN: tuple[KnownModule, ...] = (
         "iii-console",
         port=3113,
         default=True,
-        absent="its port is not opened",
+        module="iii.modules.console.module:ConsoleModule",
     ),
     KnownModule(
         "modules::shell::ExecModule",
@@ -204,7 +204,7 @@ KNOWN: tuple[KnownModule, ...] = (
     KnownModule(
         "modules::bridge_client::BridgeClientModule",
         "iii-bridge",
-        absent="no connection to the other engine is made",
+        module="iii.modules.bridge.module:BridgeModule",
     ),
     KnownModule(
         "modules::http_functions::HttpFunctionsModule",

@@ -6,7 +6,9 @@ warning with the nearest right one instead of an error.  A value of the wrong
 type is always an error: ``"80"`` is not a port.
 
 Struct types are the single description of a configuration: field names, types,
-defaults and limits (``msgspec.Meta``) come from there.
+defaults and limits (``msgspec.Meta``) come from there.  A struct about who may do what
+has ``strict_keys``: True, when no unknown key is forgiven, or the keys whose misspellings
+are not.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import msgspec
 
 from iii.errors import ConfigError
 from iii.expansion import Expanded
+from iii.redaction import without_secrets
 from iii.yaml12 import Document, Step, plain_scalar
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -108,11 +111,14 @@ class Place:
         return self.problem(Kind.ERROR, f"{where}: {message}" if where else message)
 
 
+_MEANT = "; did you mean '"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the most similar known word, or nothing."""
     by_form = {_form(name): name for name in known}
     close = get_close_matches(_form(word), by_form, n=1, cutoff=0.6)
-    return f"; did you mean '{by_form[close[0]]}'?" if close else ""
+    return f"{_MEANT}{by_form[close[0]]}'?" if close else ""
 
 
 def _form(word: str) -> str:
@@ -129,7 +135,7 @@ _FRIENDLY = {
     "null": "null",
 }
 _YAML_11_BOOLEANS = {"yes", "no", "on", "off", "y", "n"}
-_SECRET = re.compile(r"token|secret|password|api_?key", re.IGNORECASE)
+_SECRET = re.compile(r"token|secret|password|api_?key|^auth$", re.IGNORECASE)
 
 
 def found(value: Any, *, secret: bool = False) -> str:
@@ -146,7 +152,8 @@ def found(value: Any, *, secret: bool = False) -> str:
         case str() if secret:
             return "a string"
         case str():
-            return f'the string "{value if len(value) <= 40 else value[:39] + "…"}"'
+            shown = without_secrets(value)
+            return f'the string "{shown if len(shown) <= 40 else shown[:39] + "…"}"'
         case _:
             return f"the number {value}"
 
@@ -213,16 +220,21 @@ class Checker:
             elif key == tag_field:
                 known[key] = item
             else:
-                self._unknown_key(key, fields, place)
+                self._unknown_key(key, fields, place, type_)
         for name, field in fields.items():
             if field.required and name not in value:
                 self.problems.append(place.error(f"the key '{name}' is missing"))
         return known
 
-    def _unknown_key(self, key: str, known: Iterable[str], place: Place) -> None:
+    def _unknown_key(self, key: str, known: Iterable[str], place: Place, type_: type[Any]) -> None:
         where = f" in {place}" if str(place) else ""
-        text = f"unknown key '{key}'{where}{nearest(key, known)}"
-        self.problems.append((place / key).problem(Kind.UNKNOWN, text))
+        meant = nearest(key, known)
+        text = f"unknown key '{key}'{where}{meant}"
+        # A key about access that is misspelt would leave a door open.
+        strict = getattr(type_, "strict_keys", ())
+        is_error = strict is True or (strict and meant[len(_MEANT) : -len("'?")] in strict)
+        kind = Kind.ERROR if is_error else Kind.UNKNOWN
+        self.problems.append((place / key).problem(kind, text))
 
     def _check(self, value: Any, type_: Any, place: Place) -> Any:
         """Check one value; returns it without the unknown keys inside it."""
@@ -260,10 +272,18 @@ class Checker:
             one_of = ", ".join(f'"{choice}"' for choice in choices)
             close = nearest(value, map(str, choices)) if isinstance(value, str) else ""
             return f"expected one of {one_of}, found {found(value, secret=secret)}{close}"
-        expected = _expectation(error)
+        expected = _described(type_, error) or _expectation(error)
         if expected is None:
             return re.sub(r" - at `[^`]*`$", "", str(error))
         return f"expected {expected}, found {found(value, secret=secret)}{_hint(value, expected)}"
+
+
+def _described(type_: Any, error: msgspec.ValidationError) -> str | None:
+    """What a type says of itself, for people who can't read its pattern."""
+    if "matching regex" not in str(error):
+        return None
+    told = (getattr(meta, "description", None) for meta in getattr(type_, "__metadata__", ()))
+    return next((text for text in told if text), None)
 
 
 def _is_struct(type_: Any) -> bool:

@@ -16,20 +16,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
+from iii.access.checks import (
+    check_auth,
+    check_nothing_is_null,
+    check_proxies,
+    check_rbac,
+    check_reachable,
+)
+from iii.access.settings import Auth, NonEmpty, Rbac
+from iii.browsers import Origin
 from iii.catalogue import Catalogue, KnownModule, Role, adapter_not_found, find_adapter
 from iii.checking import Checker, InvalidConfiguration, Kind, Place, Problem, found
 from iii.entries import (
     DEFAULT_WORKER_PORT,
     AdapterChoice,
-    Auth,
     Configuration,
     Entry,
     Milliseconds,
-    NonEmpty,
     Port,
     Settings,
     WorkerListener,
@@ -37,6 +44,7 @@ from iii.entries import (
     check_modules,
 )
 from iii.expansion import expand
+from iii.tls import Tls
 from iii.yaml12 import YamlError, parse
 
 __all__ = [
@@ -64,8 +72,12 @@ _SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 class _TopLevel(Settings, frozen=True):
     """The whole file; the lists are read one entry at a time."""
 
+    strict_keys: ClassVar[tuple[str, ...]] = ("auth", "tls")
+
     port: Port | None = None
     host: NonEmpty | None = None
+    tls: Tls | None = None
+    allowed_origins: list[Origin] | None = None
     modules: list[Any] | None = None
     workers: list[Any] | None = None
 
@@ -99,11 +111,16 @@ class _PortOnly(msgspec.Struct):
 class _ListenerConfig(msgspec.Struct, frozen=True):
     """``config:`` of ``iii-worker-manager``."""
 
+    strict_keys: ClassVar[tuple[str, ...]] = ("auth", "rbac", "middleware_function_id", "tls")
+
     host: NonEmpty | None = None
     port: Port = DEFAULT_WORKER_PORT
+    tls: Tls | None = None
+    allowed_origins: list[Origin] = []
     handshake_timeout_ms: Milliseconds = 10_000
-    middleware_function_id: str | None = None
-    rbac: dict[str, Any] | None = None
+    middleware_function_id: NonEmpty | None = None
+    rbac: Rbac | None = None
+    auth: Auth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,9 +312,14 @@ class _Reader:
         for module in self.catalogue:
             if module.mandatory and all(entry.module is not module for entry in self.entries):
                 self._add_entry(module, implicit=True)
+        self.checker.problems += check_nothing_is_null(top, _TopLevel.strict_keys, place)
         if checked is None:
             return None
+        self.checker.problems += check_auth(checked.auth, place / "auth")
+        proxies = check_proxies(checked.trusted_proxies, place / "trusted_proxies")
+        self.checker.problems += proxies
         self._top_level_listener(checked, place)
+        self.checker.problems += check_reachable(self.listeners)
         return self._configuration(source, checked.settings(), place)
 
     def _configuration(
@@ -427,16 +449,13 @@ class _Reader:
     # -- listeners -------------------------------------------------------------------------
 
     def _listener(self, config: dict[str, Any], place: Place) -> None:
+        problems = self.checker.problems
+        problems += check_nothing_is_null(config, _ListenerConfig.strict_keys, place / "config")
         checked = self.checker.struct(config, _ListenerConfig, place / "config")
         if checked is None:
             return
-        for key in ("rbac", "middleware_function_id"):
-            if getattr(checked, key) is not None:
-                text = (
-                    f"{key}: is read, but this release can't enforce it: the engine refuses to "
-                    f"start rather than open port {checked.port} to everyone"
-                )
-                self.tell((place / "config" / key).problem(Kind.WARNING, text))
+        problems += check_auth(checked.auth, place / "config" / "auth")
+        problems += check_rbac(checked.rbac, config.get("rbac"), place / "config" / "rbac")
         self.listeners.append(
             WorkerListener(
                 checked.host or self.default_host,
@@ -445,20 +464,31 @@ class _Reader:
                 checked.middleware_function_id,
                 checked.rbac,
                 place.line,
+                auth=checked.auth,
+                tls=checked.tls,
+                allowed_origins=tuple(checked.allowed_origins),
+                place=place / "config",
             )
         )
 
     def _top_level_listener(self, top: _TopLevel, place: Place) -> None:
-        """``port:`` and ``host:`` count only without an ``iii-worker-manager`` entry."""
-        given = [key for key in ("port", "host") if getattr(top, key) is not None]
+        """What describes a port counts only without an ``iii-worker-manager`` entry."""
+        keys = ("port", "host", "tls", "allowed_origins")
+        given = [key for key in keys if getattr(top, key) is not None]
         if self.listeners:
             for key in given:
                 text = f"{key}: has no effect, the iii-worker-manager entry decides"
-                self.tell((place / key).problem(Kind.WARNING, text))
+                # A port that was to have TLS must not be plain.
+                kind = Kind.ERROR if key == "tls" else Kind.WARNING
+                self.tell((place / key).problem(kind, text))
             return
         port = DEFAULT_WORKER_PORT if top.port is None else top.port
         line = (place / given[0]).line if given else None
-        self.listeners.append(WorkerListener(top.host or self.default_host, port, line=line))
+        origins = tuple(top.allowed_origins or ())
+        host = top.host or self.default_host
+        self.listeners.append(
+            WorkerListener(host, port, line=line, tls=top.tls, allowed_origins=origins, place=place)
+        )
 
     def _refuse_equal_addresses(self, place: Place) -> None:
         """The same module twice is fine, unless both want one address (decision 11)."""

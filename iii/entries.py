@@ -15,49 +15,61 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from iii.access.settings import Auth, Rbac
 from iii.catalogue import Adapter, KnownModule, Role, load_class
 from iii.checking import Checker, InvalidConfiguration, Kind, Place, Problem
 from iii.errors import ConfigError
+from iii.tls import Tls
 
 DEFAULT_WORKER_PORT = 49134
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0)]
-NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-class Auth(msgspec.Struct, frozen=True):
-    """``auth:``, static worker tokens (decision 26)."""
-
-    tokens: Annotated[list[NonEmpty], msgspec.Meta(min_length=1)]
-
-
 class Settings(msgspec.Struct, frozen=True):
-    """Top-level keys about the engine itself."""
+    """Top-level keys about the engine itself.
+
+    :ivar auth: tokens of every worker port that has no other way to tell who comes
+    :ivar auth_failures_per_minute: how many wrong credentials an address may try; 0: any
+    :ivar trusted_proxies: those whose ``X-Forwarded-For`` says whose address that is
+    """
 
     function_routing: Literal["balance", "newest"] = "balance"
     shutdown_timeout_ms: Milliseconds = 8000
     auth: Auth | None = None
     registration_namespace_grace_ms: Milliseconds | None = None
     invocation_limit_ms: Milliseconds = 24 * 3600 * 1000
+    watch_config: bool = True
+    auth_failures_per_minute: Annotated[int, msgspec.Meta(ge=0)] = 10
+    trusted_proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerListener:
     """A port workers connect to.
 
+    :ivar tls: None: plain WebSockets
+    :ivar allowed_origins: of which pages besides those of this host browsers may connect
+    :ivar place: where its keys stand
     :ivar host: None for loopback, IPv4 and IPv6
     :ivar port: 0 takes a free one
-    :ivar rbac: as written; not enforced yet, a warning says so
+    :ivar middleware_function_id: what calls of its connections go through
+    :ivar rbac: what its connections may do; None: everything
+    :ivar auth: its own tokens
     """
 
     host: str | None = None
     port: int = DEFAULT_WORKER_PORT
     handshake_timeout_ms: int = 10_000
     middleware_function_id: str | None = None
-    rbac: dict[str, Any] | None = None
+    rbac: Rbac | None = None
     line: int | None = None
+    auth: Auth | None = None
+    tls: Tls | None = None
+    allowed_origins: tuple[str, ...] = ()
+    place: Place = field(default_factory=Place, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +154,11 @@ class Configuration:
     warnings: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     place: Place = field(default_factory=Place, compare=False)
+
+    @property
+    def loaded(self) -> list[Entry]:
+        """The entries that become modules of the running engine, in start order."""
+        return [e for e in self.entries if e.module.role is Role.MODULE and not e.module.missing]
 
     def line_of(self, key: str) -> int | None:
         """Line of a top-level key."""

@@ -17,6 +17,7 @@ class Code(StrEnum):
     """Error codes the engine and the client produce (docs/protocol.md, "Errors")."""
 
     FUNCTION_NOT_FOUND = "function_not_found"
+    WORKER_NOT_FOUND = "worker_not_found"
     INVOCATION_STOPPED = "invocation_stopped"
     INVOCATION_FAILED = "invocation_failed"
     INVOCATION_TIMEOUT = "invocation_timeout"
@@ -27,6 +28,7 @@ class Code(StrEnum):
     PAYLOAD_TOO_LARGE = "payload_too_large"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
+    STARTING = "starting"
     INVALID_NAMESPACE = "INVALID_NAMESPACE"
 
     TRIGGER_REGISTRATION_FAILED = "trigger_registration_failed"
@@ -37,6 +39,8 @@ class Code(StrEnum):
 
     NOT_FOUND = "NOT_FOUND"
     INVALID_ARGUMENTS = "INVALID_ARGUMENTS"
+    FORBIDDEN = "FORBIDDEN"
+    AUTH_ERROR = "AUTH_ERROR"
 
     ROUTE_NOT_FOUND = "route_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
@@ -99,6 +103,9 @@ class Code(StrEnum):
     STORE_ERROR = "store_error"
     REDIS_UNAVAILABLE = "redis_unavailable"
     REDIS_ERROR = "redis_error"
+    BRIDGE_ERROR = "bridge_error"
+    RABBITMQ_UNAVAILABLE = "rabbitmq_unavailable"
+    RABBITMQ_ERROR = "rabbitmq_error"
 
     CONFIG_ERROR = "config_error"
     ADDRESS_IN_USE = "address_in_use"

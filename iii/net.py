@@ -10,11 +10,14 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import CannotListenError
 
 from iii.errors import Code, StartError
+
+if TYPE_CHECKING:
+    from iii.tlsport import Certificates
 
 LOOPBACK = ("127.0.0.1", "::1")
 LOOPBACK_NAMES = frozenset((*LOOPBACK, "localhost"))
@@ -29,7 +32,7 @@ def is_loopback(host: str | None) -> bool:
     return host is None or host in LOOPBACK_NAMES or host.startswith("127.")
 
 
-def show_address(host: str, port: int) -> str:
+def show_address(host: str, port: object) -> str:
     """``127.0.0.1:49134``, ``[::1]:49134``."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -40,15 +43,33 @@ def shown(port: Any) -> str:
     return show_address(address.host, address.port)
 
 
-def listen(reactor: Any, factory: Any, host: str | None, port: int, setting: str) -> list[Any]:
+def effective_host(host: str | None) -> str | None:
+    """Where a listener with the setting ``host`` binds; None: loopback."""
+    return host or os.environ.get("III_HOST") or None
+
+
+def listen(
+    reactor: Any,
+    factory: Any,
+    host: str | None,
+    port: int,
+    setting: str,
+    certificates: Certificates | None = None,
+) -> list[Any]:
     """Bind ``factory`` and return its listening ports, the first being the main one.
 
     :param host: an address, ``localhost``, or None for ``III_HOST`` or loopback
     :param port: 0 takes a free one (the same for both loopback families)
     :param setting: the setting that chose the port, for error messages
+    :param certificates: the port has TLS, with these
     :raises StartError: the address is taken or can't be bound
     """
-    host = host or os.environ.get("III_HOST") or None
+    host = effective_host(host)
+    if certificates is not None:
+        # OpenSSL is loaded only by who needs it.
+        from iii.tlsport import TlsFactory
+
+        factory = TlsFactory(certificates, factory, reactor)
     if host is not None and host != "localhost":
         return [_bind(reactor, factory, host, port, setting)]
     for attempt in range(_TRIES):

@@ -1,9 +1,10 @@
 """The engine as an operating-system process.
 
 ``EngineProcess`` is what ``iii`` and ``twistd iii`` have in common: file limit,
-ready line, summary, systemd notifications, signals.  The first SIGTERM, SIGINT or
-SIGHUP stops the reactor, and with it the service, in good order; a second one ends
-the process at once with 130.
+ready line, summary, systemd notifications, signals.  The first SIGTERM or SIGINT
+stops the reactor, and with it the service, in good order; a second one ends the
+process, and the programs it runs, at once with 130.  SIGHUP reloads what is on disk;
+when it comes because the terminal is gone, it stops the engine like SIGTERM.
 
 Python runs signal handlers between bytecodes of the main thread while the reactor
 sleeps in the kernel, so the handler wakes it (``callFromThread``) and does nothing
@@ -47,7 +48,7 @@ SWITCH_INTERVAL_S = 0.000_05
 #: So many new objects are looked through at once.  A request makes a dozen that are gone
 #: or plain soon; at Python's 700 they are looked at again and again.
 GC_THRESHOLD = 10_000
-_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def raise_file_limit() -> int:
@@ -132,6 +133,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def has_terminal() -> bool:
+    """Whether a terminal controls this process."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
 class EngineProcess(Service):
     """Runs one ``EngineService`` as this process.
 
@@ -158,6 +168,9 @@ class EngineProcess(Service):
         self._notifier = Notifier(environ)
         self._watchdog: Timer | None = None
         self._signals = 0
+        self._on_terminal = False
+        self._started: Deferred[None] | None = None
+        self._told = False
 
     def startService(self) -> None:
         """IService: start the engine.
@@ -171,11 +184,12 @@ class EngineProcess(Service):
         # Again, because the reactor installs its own handlers when it starts.
         self._reactor.callWhenRunning(self._take_signals)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        started = Deferred.fromCoroutine(self._start())
-        started.addErrback(self._failed)
+        self._started = Deferred.fromCoroutine(self._start())
+        self._started.addErrback(self._failed)
         failure = self.failure or self._service.failure
         if failure is not None:
-            # Whoever daemonised us hears of it only now; what is still stopping ends with us.
+            # Whoever daemonised us hears of it only now.
+            self._told = True
             raise failure
 
     def stopService(self) -> Deferred[None]:
@@ -191,7 +205,13 @@ class EngineProcess(Service):
 
         :raises Exception: what failed before the reactor ran
         """
-        self.startService()
+        try:
+            self.startService()
+        except Exception:
+            if self._started is not None and not self._started.called:
+                # What was started before the failure is still stopping: ``_failed`` ends this.
+                self._reactor.run()
+            raise
         self._reactor.addSystemEventTrigger("before", "shutdown", self.stopService)
         self._reactor.run()
         return self.exit_code
@@ -228,7 +248,8 @@ class EngineProcess(Service):
         if not isinstance(error, IIIError):
             log.failure("the engine could not be started", failure)
         if self._reactor.running:
-            tell_error(error, sys.__stderr__)
+            if not self._told:
+                tell_error(error, sys.__stderr__)
             self._reactor.stop()
 
     def _alive(self) -> None:
@@ -238,17 +259,40 @@ class EngineProcess(Service):
             self._watchdog = clock.call_later(self._notifier.watchdog_s, self._alive)
 
     def _take_signals(self) -> None:
+        self._on_terminal = has_terminal()
         for number in _STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._signalled)
+            self._take(number, self._signalled)
+        self._take(signal.SIGHUP, self._hung_up)
+
+    def _take(self, number: int, handler: Callable[[int, FrameType | None], None]) -> None:
+        # Who ignores a signal on our behalf (nohup) means it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         if self._signals > 1:
-            os._exit(INTERRUPTED)
+            try:
+                self._service.abandon()
+            finally:
+                os._exit(INTERRUPTED)
         self._reactor.callFromThread(self._stop, number)
+
+    def _hung_up(self, number: int, frame: FrameType | None) -> None:
+        if self._on_terminal and not has_terminal():
+            self._signalled(number, frame)
+        else:
+            self._reactor.callFromThread(self._reload)
+
+    def _reload(self) -> None:
+        log.info("SIGHUP: reading again what is on disk")
+        self._service.reload().addErrback(_not_reloaded)
 
     def _stop(self, number: int) -> None:
         log.info("{signal}: stopping", signal=signal.Signals(number).name)
         if self._reactor.running:
             self._reactor.stop()
+
+
+def _not_reloaded(failure: Failure) -> None:
+    log.failure("reloading failed", failure)

@@ -9,7 +9,8 @@ Stop order is the reverse, under one time limit for everything: no new work is
 taken, what is in flight may finish, modules stop (one that fails or hangs does
 not keep the others from stopping), workers are closed with 1012, which tells
 every SDK to reconnect.  This is the only place that knows engine, modules and
-listeners; process matters (signals, exit codes, systemd) are in ``iii.process``.
+listeners; process matters (signals, exit codes, systemd) are in ``iii.process``, the
+exchange of what runs for another configuration is in ``iii.reload``.
 """
 
 from __future__ import annotations
@@ -21,22 +22,28 @@ from typing import Any, TypeVar
 
 import msgspec
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from iii.catalogue import Role, load_class
+from iii.access.doors import Doors
+from iii.catalogue import load_class
 from iii.checking import Checker, InvalidConfiguration, Kind, Place
 from iii.engine import corefunctions
 from iii.engine.clock import Clock
 from iii.engine.core import Engine
+from iii.engine.draining import drain
 from iii.engine.module import Module, ModuleApi
 from iii.entries import AdapterChoice, Configuration, Entry, check_config
+from iii.entries import WorkerListener as ListenerSettings
 from iii.errors import Code, ConfigError, IIIError, StartError
 from iii.logging import LogOutput
 from iii.modules.observability.config import ObservabilityConfig
 from iii.net import is_loopback
+from iii.reload import Reloads, Source
+from iii.showing import Showing
 from iii.storage.kvstore import IN_MEMORY, StoreConfig
+from iii.tlsport import certificates
 from iii.websocket.codes import CLOSE_RESTART
 from iii.wire.listener import WorkerListener
 
@@ -60,13 +67,13 @@ class ModuleService(Service):
     def __init__(self, entry: Entry, module: Module, api: ModuleApi) -> None:
         self.entry = entry
         self.module = module
+        self.api = api
         self.started = False
-        self._api = api
 
     async def start(self) -> None:
         """Let the module register and bind."""
         try:
-            await _awaited(self.module.start(self._api))
+            await _awaited(self.module.start(self.api))
             self.started = True
         except Exception as error:
             raise _start_error("initialize", self.entry, error) from error
@@ -77,6 +84,23 @@ class ModuleService(Service):
             self.module.closing()
         except Exception:
             log.failure("module {name}: closing() failed", name=self.entry.written)
+
+    async def retire(self, clock: Clock, limit_s: float, *, hold: bool) -> None:
+        """Stop it while the engine goes on: what is under way may finish first.
+
+        :param limit_s: how long that may take
+        :param hold: calls of its functions wait until ``api.release``
+        """
+        ends = clock.monotonic() + limit_s
+        self.closing()
+        while (self.module.under_way or self.module.awaited) and clock.monotonic() < ends:
+            await clock.pause(DRAIN_POLL_S)
+        self.api.withdraw(hold=hold)
+        while self.api.executing and clock.monotonic() < ends:
+            await clock.pause(DRAIN_POLL_S)
+        await self.stop(clock, MODULE_STOP_S)
+        self.api.end_calls()
+        await maybeDeferred(self.disownServiceParent)
 
     async def stop(self, clock: Clock, limit_s: float) -> None:
         """Stop the module; a failure or a time-out is logged, never raised."""
@@ -99,8 +123,10 @@ class EngineService(MultiService):
     :param configuration: what to run
     :param clock: the engine's clock; the reactor's unless a test brings its own
     :param output: the process's log, to which the configured level and format are applied
+    :param source: where the configuration can be read again; None: it stays as it is
     :ivar engine: the engine
     :ivar listeners: the worker ports, once started
+    :ivar reloads: exchanges the configuration while the engine runs
     :ivar failure: why it did not start; what was started may still be stopping
     """
 
@@ -112,9 +138,11 @@ class EngineService(MultiService):
         environ: Mapping[str, str],
         clock: Clock | None = None,
         output: LogOutput | None = None,
+        source: Source | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.configuration = configuration
+        self.source = source
         settings = configuration.settings
         self.engine = Engine(
             reactor,
@@ -122,7 +150,11 @@ class EngineService(MultiService):
             routing=settings.function_routing,
             invocation_limit_s=settings.invocation_limit_ms / 1000,
         )
+        self._doors = Doors(
+            self.engine, settings.auth_failures_per_minute, settings.trusted_proxies
+        )
         self.listeners: list[WorkerListener] = []
+        self.reloads = Reloads(self)
         self.engine.not_ready = self._not_ready
         self._environ = environ
         self.output = output
@@ -158,16 +190,18 @@ class EngineService(MultiService):
         :returns: the ready line: what listens on which port
         :raises IIIError: nothing is left running
         """
-        self._refuse_open_doors()
         self.running = 1
         try:
             self._configure_log()
             self.engine.start()
             corefunctions.install(self.engine)
-            for entry in self.configuration.entries:
-                if entry.module.role is Role.MODULE and not entry.module.missing:
-                    await self._start_module(entry)
+            core = ModuleApi(self.engine, corefunctions.MODULE)
+            self.reloads.show(core)
+            Showing(self).install(core)
+            for entry in self.configuration.loaded:
+                await self.start_module(self.create(entry), entry)
             self._listen()
+            self.reloads.start()
         except BaseException as error:
             self.failure = error
             if self._stopped is None:
@@ -177,12 +211,42 @@ class EngineService(MultiService):
 
     @property
     def ready(self) -> dict[str, Any]:
-        """``{"event": "ready", "worker": 49134, "http": 3111}``."""
+        """``{"event": "ready", "worker": 49134, "http": 3111}``; in ``tls`` who has it."""
         ports = [listener.port for listener in self.listeners]
         line: dict[str, Any] = {"event": "ready", "worker": ports[0] if ports else None}
         if len(ports) > 1:
             line["workers"] = ports
-        return line | self.engine.ready
+        ready = line | self.engine.ready
+        secured = [name for name in ready if self._has_tls(name)]
+        return ready | {"tls": secured} if secured else ready
+
+    def _has_tls(self, name: str) -> bool:
+        """Whether a port of the ready line has TLS."""
+        if name == "worker":
+            return any(listener.certificates is not None for listener in self.listeners)
+        module = "iii-observability" if name == "metrics" else f"iii-{name}"
+        entries = [service.entry for service in self.modules if service.entry.name == module]
+        return any(entry.config.get("tls") for entry in entries)
+
+    def reload(self) -> Deferred[None]:
+        """Take over what has changed on disk; what is wrong there is logged and changes nothing."""
+        return Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        await self.reloads.run()
+        self.renew_certificates()
+
+    def renew_certificates(self) -> None:
+        """Read the certificates of every port again; open connections keep theirs."""
+        for listener in self.listeners:
+            listener.renew()
+        for service in self.modules:
+            service.module.renew()
+
+    def abandon(self) -> None:
+        """The process ends this instant.  May be called by a signal handler."""
+        for service in self.modules:
+            service.module.abandon()
 
     def stopService(self) -> Deferred[None]:
         """IService: stop in order; a second call waits for the first."""
@@ -196,43 +260,38 @@ class EngineService(MultiService):
     def _not_ready(self) -> list[str]:
         if self.engine.closing:
             return ["the engine is stopping"]
-        waiting = [service.entry.name for service in self.modules if not service.started]
+        up = {id(service.entry) for service in self.modules if service.started}
+        waiting = [entry.name for entry in self.configuration.loaded if id(entry) not in up]
         wanted = len(self.configuration.worker_listeners)
         return waiting if len(self.listeners) == wanted else [*waiting, "worker port"]
 
     # Start -----------------------------------------------------------------------------
 
-    def _refuse_open_doors(self) -> None:
-        """Access control this release can't enforce must not look as if it did.
-
-        :raises StartError: the configuration asks for it
-        """
-        asked = ["auth"] if self.configuration.settings.auth is not None else []
-        for listener in self.configuration.worker_listeners:
-            asked += ["rbac"] if listener.rbac is not None else []
-            asked += ["middleware_function_id"] if listener.middleware_function_id else []
-        if asked:
-            raise StartError(
-                Code.CONFIG_ERROR,
-                f"this release can't enforce {', '.join(asked)} on the worker port and does not "
-                "start with an open one: remove it, and keep the port on 127.0.0.1 or behind a "
-                "proxy",
-            )
-
     def _configure_log(self) -> None:
-        for entry in self.configuration.entries:
-            if self.output is not None and entry.name == "iii-observability":
-                settings = check_config(entry, ObservabilityConfig, coerce=True)
-                self.output.configure(
-                    level=settings.directives, format=settings.format, environ=self._environ
-                )
+        self.apply_log_settings(self.configuration)
         for note in self.configuration.notes:
             log.info("{note}", note=str(note))
         for warning in self.configuration.warnings:
             log.warn("{problem}", problem=str(warning))
 
-    async def _start_module(self, entry: Entry) -> None:
-        module = create_module(entry, in_memory=self.configuration.in_memory)
+    def apply_log_settings(self, configuration: Configuration) -> None:
+        """Give the log the level and the format that ``configuration`` asks for."""
+        for entry in configuration.entries:
+            if self.output is not None and entry.name == "iii-observability":
+                settings = check_config(entry, ObservabilityConfig, coerce=True)
+                self.output.configure(
+                    level=settings.directives, format=settings.format, environ=self._environ
+                )
+
+    def create(self, entry: Entry) -> Module:
+        """The module of ``entry``, not started; see ``create_module``."""
+        return create_module(entry, in_memory=self.configuration.in_memory)
+
+    async def start_module(self, module: Module, entry: Entry) -> ModuleService:
+        """Start ``module``, which was created for ``entry``.
+
+        :raises StartError: it can't run
+        """
         for warning in entry.warnings:
             log.warn("{problem}", problem=str(warning))
         service = ModuleService(entry, module, ModuleApi(self.engine, entry.name))
@@ -241,25 +300,79 @@ class EngineService(MultiService):
         await service.start()
         if self._stopped is not None:
             raise StartError(Code.SHUTTING_DOWN, "the engine was stopped while it started")
+        return service
 
     def _listen(self) -> None:
         for wanted in self.configuration.worker_listeners:
-            listener = WorkerListener(
-                self.engine,
-                host=wanted.host,
-                port=wanted.port,
-                handshake_timeout_s=wanted.handshake_timeout_ms / 1000,
+            self.listeners.append(self.open_listener(self.configuration, wanted))
+
+    def open_listener(
+        self, configuration: Configuration, wanted: ListenerSettings
+    ) -> WorkerListener:
+        """Open one worker port of ``configuration``.
+
+        :raises StartError: the address is taken
+        :raises TlsError: its certificate is no good
+        """
+        self.keep_guards(configuration)
+        gate = self._doors.gate(wanted, configuration.settings.auth)
+        listener = WorkerListener(
+            self.engine,
+            host=wanted.host,
+            port=wanted.port,
+            handshake_timeout_s=wanted.handshake_timeout_ms / 1000,
+            certificates=certificates(wanted.tls, self.engine.clock, "the worker port"),
+            allowed_origins=wanted.allowed_origins,
+            gate=gate,
+        )
+        listener.listen()
+        listener.setServiceParent(self)  # type: ignore[no-untyped-call]
+        asks = (gate is not None and gate.asks) or (wanted.tls and wanted.tls.client_ca)
+        if not asks and not is_loopback(wanted.host):
+            log.warn(
+                "the worker port is reachable from other machines on {addresses} and asks "
+                "for no token: who reaches it may call and register everything; bind it "
+                "to 127.0.0.1, or let only your workers reach it",
+                addresses=", ".join(listener.addresses),
             )
-            listener.listen()
-            listener.setServiceParent(self)  # type: ignore[no-untyped-call]
-            self.listeners.append(listener)
-            if not is_loopback(wanted.host):
-                log.warn(
-                    "the worker port is reachable from other machines on {addresses} and asks "
-                    "for no token: who reaches it may call and register everything; bind it "
-                    "to 127.0.0.1, or let only your workers reach it",
-                    addresses=", ".join(listener.addresses),
-                )
+        return listener
+
+    # Reload ----------------------------------------------------------------------------
+
+    def keep_guards(self, configuration: Configuration) -> None:
+        """Keep functions that decide about access out of restricted hands, from now on."""
+        self._doors.keep(entry.config for entry in configuration.entries)
+
+    def module_of(self, entry: Entry) -> ModuleService:
+        """The module that was started for ``entry``."""
+        return next(service for service in self.modules if service.entry is entry)
+
+    @property
+    def drain_limit_s(self) -> float:
+        """How long something that goes while the engine runs may finish what it has begun."""
+        limit_s = self.configuration.settings.shutdown_timeout_ms / 1000
+        return limit_s - min(STOP_RESERVE_S, limit_s / 2)
+
+    def take_over(self, configuration: Configuration) -> None:
+        """``configuration`` is what runs from now on; modules and worker ports do so already."""
+        settings, engine = configuration.settings, self.engine
+        self.configuration = configuration
+        engine.functions.choose_routing(settings.function_routing)
+        engine.invocations.limit_s = settings.invocation_limit_ms / 1000
+        self.apply_log_settings(configuration)
+        order = {id(entry): index for index, entry in enumerate(configuration.loaded)}
+        last = len(order)
+        self.services.sort(key=lambda each: order.get(id(getattr(each, "entry", None)), last))
+        engine.ready.clear()
+        for service in self.modules:
+            engine.ready.update(service.api.announced)
+
+    async def drain_listener(self, listener: WorkerListener, limit_s: float) -> None:
+        """Let the workers of ``listener`` finish what they run; they get nothing new."""
+        workers = listener.workers()
+        left = await drain(self.engine.clock, self.engine.functions, workers, limit_s)
+        if left:
+            log.warn("{count} call(s) did not finish in time and are given up", count=left)
 
     async def _undo(self) -> None:
         for listener in self.listeners:
@@ -279,6 +392,7 @@ class EngineService(MultiService):
         limit_s = self.configuration.settings.shutdown_timeout_ms / 1000
         ends = clock.monotonic() + limit_s
         self.engine.closing = True
+        await self.reloads.stop()
         for service in self.modules:
             service.closing()
         for listener in self.listeners:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iii._version import __version__
+from iii.entries import DEFAULT_WORKER_PORT
 from iii.net import show_address
 
 if TYPE_CHECKING:
     from iii.entries import Entry
     from iii.service import EngineService
+    from iii.wire.listener import WorkerListener
 
 _ANYWHERE = frozenset(("0.0.0.0", "::"))
 
@@ -34,13 +36,14 @@ def summary(service: EngineService) -> str:
 
 def _listening(service: EngineService) -> Iterator[tuple[str, str]]:
     for listener in service.listeners:
-        yield "workers", f"ws://{_host(listener.host)}:{listener.port}"
+        guarded = f" ({listener.gate.describe})" if listener.gate is not None else ""
+        yield "workers", f"{listener.scheme}://{_host(listener.host)}:{listener.port}{guarded}"
     for module in service.modules:
         if port := _port(service, module.entry):
             yield _short(module.entry), _url(module.entry, port)
         if module.entry.name == "iii-observability" and "metrics" in service.engine.ready:
-            host, port = module.entry.config.get("host"), service.engine.ready["metrics"]
-            yield "metrics", f"http://{show_address(_host(host), port)}/metrics"
+            address = _address("http", module.entry, service.engine.ready["metrics"])
+            yield "metrics", f"{address}/metrics"
 
 
 def _stores(service: EngineService) -> Iterator[tuple[str, str]]:
@@ -64,9 +67,9 @@ def _next_steps(service: EngineService) -> Iterator[str]:
     }
     yield "Next:"
     if worker is not None:
-        default = worker.port == 49134
-        yield f'  connect a worker    III("ws://{_host(worker.host)}:{worker.port}")'
-        yield f"  see what is there   iii functions{'' if default else f' --port {worker.port}'}"
+        url = f"{worker.scheme}://{_host(worker.host)}:{worker.port}"
+        yield f'  connect a worker    III("{url}")'
+        yield f"  see what is there   iii functions{_target(worker, url)}"
     if "http" in addresses:
         yield f"  call over HTTP      curl '{addresses['http']}/<api_path of an http trigger>'"
     if "console" in addresses:
@@ -82,6 +85,8 @@ def _port(service: EngineService, entry: Entry) -> int | None:
     """The port a module announced; two instances of one module share a name, so its own wins."""
     if entry.module.port is None:
         return None
+    if _short(entry) == "console" and "console" not in service.engine.ready:
+        return None  # an engine runs without it, too
     configured = entry.config.get("port")
     announced = service.engine.ready.get(_short(entry))
     port = configured if isinstance(configured, int) and configured else announced
@@ -89,8 +94,20 @@ def _port(service: EngineService, entry: Entry) -> int | None:
 
 
 def _url(entry: Entry, port: int) -> str:
-    scheme = "ws" if _short(entry) == "stream" else "http"
-    return f"{scheme}://{show_address(_host(entry.config.get('host')), port)}"
+    return _address("ws" if _short(entry) == "stream" else "http", entry, port)
+
+
+def _address(scheme: str, entry: Entry, port: int) -> str:
+    """With TLS ``ws`` is ``wss`` and ``http`` is ``https``."""
+    secured = f"{scheme}s" if entry.config.get("tls") else scheme
+    return f"{secured}://{show_address(_host(entry.config.get('host')), port)}"
+
+
+def _target(worker: WorkerListener, url: str) -> str:
+    """The options with which our own command reaches this port."""
+    if worker.certificates is not None:
+        return f" --url {url}"
+    return "" if worker.port == DEFAULT_WORKER_PORT else f" --port {worker.port}"
 
 
 def _host(host: object) -> str:

@@ -32,6 +32,7 @@ from iii.entries import Configuration
 from iii.errors import IIIError
 from iii.logging import LogOutput
 from iii.process import EngineProcess, ReadyLine
+from iii.reload import Source, source_of
 from iii.service import EngineService, with_port
 
 log = Logger()
@@ -50,6 +51,7 @@ class Options(usage.Options):
     synopsis = "[options]"
     optFlags = [
         ["use-default-config", None, "Run the default modules, read no file."],
+        ["no-watch", None, "Do not reload the configuration when its file changes."],
     ]
     optParameters = [
         ["config", "c", None, "Configuration file.  [default: config.yaml]"],
@@ -59,6 +61,7 @@ class Options(usage.Options):
     ]
 
     configuration: Configuration
+    source: Source | None = None
     output: LogOutput | None = None
 
     def opt_version(self) -> None:
@@ -74,8 +77,17 @@ class Options(usage.Options):
         if self["use-default-config"] and self["config"]:
             raise usage.UsageError("--use-default-config and --config exclude each other.")
         path = None if self["use-default-config"] else Path(self["config"] or "config.yaml")
+        catalogue = Catalogue.with_entry_points()
+        if path is not None:
+            # twistd changes the working directory when it detaches.
+            self.source = source_of(
+                path.absolute(),
+                environ=os.environ,
+                catalogue=catalogue,
+                finish=lambda configuration: with_port(configuration, self["port"]),
+                watch=not self["no-watch"],
+            )
         try:
-            catalogue = Catalogue.with_entry_points()
             configuration = load(path, environ=os.environ, catalogue=catalogue)
         except IIIError as error:
             tell_error(error)
@@ -94,7 +106,11 @@ def makeService(options: Options) -> EngineProcess:
     from twisted.internet import reactor
 
     service = EngineService(
-        reactor, options.configuration, environ=os.environ, output=options.output
+        reactor,
+        options.configuration,
+        environ=os.environ,
+        output=options.output,
+        source=options.source,
     )
     ready_file = options["ready-file"]
     process = TwistdProcess(

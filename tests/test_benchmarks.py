@@ -13,7 +13,15 @@ from click.testing import CliRunner
 
 from benchmarks import __main__ as command
 from benchmarks import cron, queues, report, stores
-from benchmarks.configs import CRON_CONFIG, HTTP_CONFIG, STORES_CONFIG, queue_config
+from benchmarks.configs import (
+    CRON_CONFIG,
+    HTTP_CONFIG,
+    STORES_CONFIG,
+    queue_config,
+    rabbitmq_config,
+    redis_queue_config,
+    redis_stores_config,
+)
 from benchmarks.processes import BASELINE, ENGINE, BenchmarkError, Program
 from benchmarks.revision import checked_out
 from benchmarks.stats import Figure, Rounds, Target, compare, percentile, ratios
@@ -22,6 +30,7 @@ from benchmarks.suites import SUITES
 from iii import config
 
 PLAN = Plan(rounds=3, seconds=1)
+URL = "redis://127.0.0.1:6379"
 
 
 def rounds(*values: float, cpu: float = 1.0) -> Rounds:
@@ -93,7 +102,8 @@ class Registry(TestCase):
         self.assertEqual(
             " ".join(SUITES),
             "http_single_route http_many_routes http_concurrency rpc connections idle "
-            "state stream fanout large_store queue backlog cron observability",
+            "state stream fanout large_store queue backlog cron observability "
+            "redis_state redis_queue rabbitmq bridge",
         )
 
     def test_the_ratio_targets_are_those_of_the_issue(self) -> None:
@@ -141,6 +151,20 @@ class Registry(TestCase):
                 ("backlog", "named queue, concurrency 50, handled"): ("at least", 0.8),
                 ("observability", "GET, 32 connections"): ("at least", 0.75),
                 ("observability", "call between workers, 64 in flight"): ("at least", 0.7),
+                ("redis_state", "state::get on Redis, 64 in flight, 16 B"): ("at least", 0.3),
+                ("redis_state", "state::set on Redis, 64 in flight, 16 B"): ("at least", 0.25),
+                (
+                    "redis_state",
+                    "stream::set on Redis, 64 in flight, 16 B, no subscriber",
+                ): ("at least", 0.15),
+                ("redis_queue", "enqueue acknowledged, 64 in flight"): ("at least", 0.15),
+                (
+                    "redis_queue",
+                    "named queue, concurrency 50, enqueue to handled",
+                ): ("at least", 0.08),
+                ("rabbitmq", "enqueue acknowledged, 64 in flight"): ("at least", 0.1),
+                ("rabbitmq", "named queue, concurrency 50, enqueue to handled"): ("at least", 0.06),
+                ("bridge", "call through a second engine, 64 in flight, 16 B"): ("at least", 0.3),
             },
         )
 
@@ -150,12 +174,24 @@ class Registry(TestCase):
         self.assertEqual((measure.unit, stores.SUBSCRIBERS), ("frames/s", 1000))
 
     def test_stores_and_queues_are_compared_with_calls_on_an_engine_configured_alike(self) -> None:
-        for name in ("state", "stream", "queue"):
+        for name in ("state", "stream", "queue", "redis_state"):
             function, calls = SUITES[name].situations(PLAN)
             self.assertEqual((function.program, function.config), (calls.program, calls.config))
             for measure in SUITES[name].measures:
                 if not measure.demands:
                     self.assertIs(measure.reference, stores.plain_calls, measure.name)
+
+    def test_the_yardstick_of_queues_on_a_broker_has_nothing_to_do_with_it(self) -> None:
+        """It would share its queues."""
+        for name in ("redis_queue", "rabbitmq"):
+            suite = SUITES[name]
+            queue, calls = suite.situations(PLAN)
+            self.assertIn("RedisAdapter" if name == "redis_queue" else "RabbitMQ", queue.config)
+            self.assertEqual(calls.config, queue_config("os"))
+            for measure in suite.measures:
+                self.assertIs(measure.reference, stores.plain_calls, measure.name)
+            with self.assertRaisesRegex(BenchmarkError, "share one broker"):
+                suite.run(Plan(1, 1, against=ENGINE), print)
 
     def test_a_large_store_has_a_million_keys_or_what_a_smoke_run_has_of_them(self) -> None:
         for scale, keys in ((1.0, 1_000_000), (0.05, 50_000), (0.0001, 1_000)):
@@ -355,7 +391,14 @@ class Programs(TestCase):
     def test_the_configurations_have_no_key_that_the_engine_does_not_know(self) -> None:
         directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, directory)
-        for text in (HTTP_CONFIG, STORES_CONFIG, CRON_CONFIG, queue_config("fsync")):
+        for text in (
+            *(HTTP_CONFIG, STORES_CONFIG, CRON_CONFIG, queue_config("fsync")),
+            *(
+                redis_stores_config(URL),
+                redis_queue_config(URL),
+                rabbitmq_config("amqp://127.0.0.1:5672"),
+            ),
+        ):
             path = directory / "config.yaml"
             path.write_text(text)
             self.assertEqual(config.examine(path, environ={}, strict=True).problems, [])

@@ -243,7 +243,7 @@ class Stops(ProcessCase):
     def test_sigterm_and_sigint_end_with_0_and_free_the_port(self) -> None:
         """01.50: orderly stop within 10 s."""
         self.write("config.yaml", PORTS)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             child = self.start()
             started = time.monotonic()
             child.signal(number)

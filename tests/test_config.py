@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import TestCase
 
 from iii import config
+from iii.access.settings import Auth, Rbac
 from iii.catalogue import KNOWN, Role
 from iii.config import Kind
 from iii.errors import ConfigError
@@ -214,12 +215,12 @@ class Entries(ConfigCase):
         )
 
     def test_a_module_of_a_later_release_warns_and_loads(self) -> None:
-        text = "modules:\n  - class: modules::bridge_client::BridgeClientModule\n"
+        text = "modules:\n  - class: modules::console::ConsoleModule\n"
         self.assertEqual(
             self.warnings(text),
             [
-                "2: modules::bridge_client::BridgeClientModule (iii-bridge) is accepted but not "
-                "built into this release; no connection to the other engine is made"
+                "2: modules::console::ConsoleModule (iii-console) is accepted but not "
+                "built into this release; its port is not opened"
             ],
         )
         self.assertTrue(self.load(text).entries[0].module.missing)
@@ -316,13 +317,12 @@ workers:
             loaded.worker_listeners,
             [
                 config.WorkerListener(None, 49134, line=3),
-                config.WorkerListener("0.0.0.0", 6000, 50, None, {"expose_functions": []}, 4),
+                config.WorkerListener("0.0.0.0", 6000, 50, None, Rbac(), 4),
             ],
         )
         self.assertEqual([entry.implicit for entry in loaded.entries], [True] * 3)
-        port, rbac = [f"{w.line}: {w.message}" for w in loaded.warnings]
+        [port] = [f"{w.line}: {w.message}" for w in loaded.warnings]
         self.assertEqual(port, "1: port: has no effect, the iii-worker-manager entry decides")
-        self.assertTrue(rbac.startswith("5: rbac: is read, but this release can't enforce it"))
         self.assertEqual(
             self.errors("workers: [{name: iii-worker-manager}, {name: iii-worker-manager}]"),
             ["1: iii-worker-manager listens on 127.0.0.1:49134 twice (first on line 1)"],
@@ -356,7 +356,7 @@ workers:
         )
         self.assertEqual(
             loaded.settings,
-            config.Settings("newest", 100, config.Auth(["secret"]), 5000),
+            config.Settings("newest", 100, Auth(["secret"]), 5000),
         )
         self.assertEqual(loaded.line_of("auth"), 3)
         self.assertEqual(self.load("").settings, config.Settings("balance", 8000, None, None))

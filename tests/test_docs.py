@@ -311,6 +311,7 @@ class Dependencies(TestCase):
             "pyyaml": "yaml",
             "twisted": "twisted",
             "prometheus-client": "prometheus_client",
+            "pyopenssl": "OpenSSL",
             "opentelemetry-sdk": "opentelemetry",
             "opentelemetry-exporter-otlp-proto-grpc": "grpc",
         }

@@ -120,7 +120,7 @@ class Stores(ServiceCase):
     """04 §1: the modules that keep something, under the names of all releases."""
 
     async def test_every_spelling_loads(self) -> None:
-        """04.51: old class names, a bridge that is not built, the ``workers`` form."""
+        """04.51: old class names, a bridge to nobody, the ``workers`` form."""
         kept = {"store_method": "in_memory"}
         old = await self.start(
             {"class": "modules::kv_server::KvServer", "config": kept},

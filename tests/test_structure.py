@@ -22,9 +22,11 @@ FORBIDDEN = {
         "iii.client",
     ),
     "redis": ("iii.modules", "iii.wire", "iii.client", "twisted.web"),
+    "bridge": ("iii.modules", "iii.client", "iii.engine.core", "iii.service", "twisted.web"),
     "websocket": ("iii.modules", "iii.wire", "iii.client", "iii.engine.core", "twisted.web"),
     "modules": ("iii.wire", "iii.client", "iii.service"),
     "client": ("twisted", "autobahn", "iii.engine", "iii.websocket", "iii.wire", "iii.modules"),
+    "access": ("autobahn", "twisted.web", "iii.modules", "iii.wire", "iii.client", "iii.service"),
     "wire": ("iii.modules", "iii.client", "twisted.web"),
 }
 

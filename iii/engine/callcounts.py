@@ -8,7 +8,7 @@ Counted for every call and kept as long as the engine runs, whether anybody read
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 #: Upper bounds of the histogram's buckets, in seconds.
 BOUNDS_S = (
@@ -41,6 +41,25 @@ class Durations:
     def count(self) -> int:
         """How many."""
         return sum(self.buckets)
+
+
+def quantile(buckets: Sequence[int], share: float) -> float | None:
+    """The seconds below which ``share`` (0 to 1) of the durations in ``buckets`` lie.
+
+    Within a bucket they are taken to be evenly spread; those beyond the last bound count as
+    that bound.  None: there are no durations.
+    """
+    total = sum(buckets)
+    if not total:
+        return None
+    left = share * total
+    lower = 0.0
+    for bound, count in zip(BOUNDS_S, buckets, strict=False):
+        if count and left <= count:
+            return lower + (bound - lower) * left / count
+        left -= count
+        lower = bound
+    return lower
 
 
 class FunctionCounts:
@@ -96,6 +115,10 @@ class CallCounts:
         Any text may be tried, so ids that never were functions are counted as one.
         """
         return self._functions.get(function_id) or self.of(OTHER)
+
+    def known(self, function_id: str) -> FunctionCounts | None:
+        """The counts of one, if it was ever called."""
+        return self._functions.get(function_id)
 
     def __iter__(self) -> Iterator[tuple[str, FunctionCounts]]:
         return iter(list(self._functions.items()))

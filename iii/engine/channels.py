@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from iii.engine.clock import Clock, Timer
@@ -58,7 +58,10 @@ class Reader(Protocol):
 
 
 class Channel:
-    """One pipe.  ``id`` and ``key`` are what a reference to it carries."""
+    """One pipe.  ``id`` and ``key`` are what a reference to it carries.
+
+    :ivar passed: how many bytes were written
+    """
 
     __slots__ = (
         "_bytes",
@@ -70,6 +73,7 @@ class Channel:
         "created",
         "id",
         "key",
+        "passed",
         "reader",
         "reader_taken",
         "size",
@@ -94,6 +98,7 @@ class Channel:
         self.closed = False
         self._frames: deque[tuple[bytes, bool]] | None = None
         self._bytes = 0
+        self.passed = 0
         self._ready = self._paused = False
         self._channels = channels
         channels[id] = self
@@ -124,6 +129,7 @@ class Channel:
         """Writer: one frame."""
         if self.closed or self.writer_done:
             return
+        self.passed += len(payload)
         if self._ready and not self._frames:
             assert self.reader is not None
             self._ready = self.reader.deliver(payload, text)
@@ -135,6 +141,11 @@ class Channel:
         if self._full and not self._paused and self.writer is not None:
             self._paused = True
             self.writer.pause()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many frames, and bytes, the reader has not taken."""
+        return len(self._frames or ()), self._bytes
 
     @property
     def _full(self) -> bool:
@@ -228,6 +239,11 @@ class Channels:
 
     def __len__(self) -> int:
         return len(self._channels)
+
+    def __iter__(self) -> Iterator[Channel]:
+        """The channels; what was only named is none yet."""
+        known = list(self._channels.values())
+        return (channel for channel in known if isinstance(channel, Channel))
 
     def create(self, size: int | None = None, *, key: str | None = None) -> Channel:
         """A fresh channel that holds up to ``size`` frames (1 to 1024, default 64).

@@ -103,6 +103,14 @@ class Deadlines(Generic[K]):
         """Stop waiting for ``key``; unknown keys are fine."""
         self._due.pop(key, None)
 
+    def change(self, delay_s: float) -> None:
+        """Wait for ``delay_s`` from now on, also for the keys that are waited for already."""
+        more_s, self._delay_s = delay_s - self._delay_s, delay_s
+        self._due = {key: due + more_s for key, due in self._due.items()}
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+            self._timer = self._clock.call_later(0.0, self._sweep)
+
     def stop(self) -> None:
         """Forget every key and the timer."""
         self._due.clear()

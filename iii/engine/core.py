@@ -18,7 +18,7 @@ from twisted.logger import Logger, LogLevel
 from iii.engine.bindings import Binding
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock, Timer
-from iii.engine.functions import Functions, Routing
+from iii.engine.functions import FunctionOwner, Functions, Routing
 from iii.engine.ids import next_id
 from iii.engine.instruments import Instruments
 from iii.engine.invocations import (
@@ -65,6 +65,7 @@ class Engine:
         self.clock = clock or Clock(reactor)
         self.turn = Turn(self.clock)
         self.functions = Functions(routing)
+        self.functions.displaced = self._displaced
         self.workers = Workers()
         self.triggers = Triggers()
         self.channels = Channels(self.clock)
@@ -78,6 +79,8 @@ class Engine:
         #: what does not serve yet, or not any more
         self.not_ready: Callable[[], list[str]] = list
         self.ready: dict[str, Any] = {}
+        #: what is wrong although the engine serves: where → why
+        self.troubles: dict[str, str] = {}
         self.started_at_ms = self.clock.wall_ms()
         self._on_stop: list[Callable[[], None]] = []
         self._expiry: Timer | None = None
@@ -140,6 +143,22 @@ class Engine:
             namespace,
         )
         self.invocations.start(call)
+        return self._limited(call, timeout_s)
+
+    def ask(
+        self, function_id: str, data: Any = None, *, timeout_s: float | None = None
+    ) -> Deferred[Raw | None]:
+        """Call a function of the engine without being seen: no count, no trace.
+
+        For those who look at the engine and must not find themselves there; see ``invoke``.
+        """
+        answer: Deferred[Raw | None] = Deferred()
+        call = Call(next_id(), function_id, as_raw(data), _settle, answer)
+        self.invocations.start_unseen(call)
+        return self._limited(call, timeout_s)
+
+    def _limited(self, call: Call, timeout_s: float | None) -> Deferred[Raw | None]:
+        answer: Deferred[Raw | None] = call.requester
         if timeout_s is not None and not answer.called:
             timer = self.clock.call_later(timeout_s, self._time_out, call, timeout_s)
             answer.addBoth(_cancel, timer)
@@ -203,6 +222,25 @@ class Engine:
         self._expiry = self.clock.call_later(EXPIRY_SWEEP_S, self._expire)
 
     # Workers ---------------------------------------------------------------------------
+
+    def _displaced(self, registrant: FunctionOwner, id: str, namespace: str) -> None:
+        """A restricted worker has lost a function; its triggers must not call its successor."""
+        if isinstance(registrant, Worker):
+            log.warn(
+                "{worker}: its function {id} is now that of an unrestricted worker",
+                worker=registrant.describe,
+                id=id,
+            )
+            registrant.functions.pop((namespace, id), None)
+            self.drop_triggers(registrant, id, namespace)
+
+    def drop_triggers(self, worker: Worker, id: str, namespace: str) -> None:
+        """Remove what a restricted worker bound to a function that is its own no more."""
+        if worker.access is None or worker.access.may_fire(id, namespace):
+            return
+        for registration in list(worker.triggers.values()):
+            if (registration.function_id, registration.namespace) == (id, namespace):
+                self.triggers.release(registration)
 
     def worker_gone(self, worker: Worker) -> None:
         """The connection of ``worker`` ended: remove what it still owns, tell who waits.

@@ -18,12 +18,14 @@ from iii.engine.bindings import Binding, Registration
 from iii.engine.clock import Timer
 from iii.engine.core import Engine
 from iii.engine.discovery import Discovery, Query
+from iii.engine.draining import drain
 from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX
 from iii.engine.ids import uuid4_text
 from iii.engine.invocations import STOPPED, Call, ErrorBody, as_raw
 from iii.engine.module import ModuleApi
+from iii.engine.operations import Operations
 from iii.engine.tracing import Error
-from iii.engine.workers import Worker, clean_label
+from iii.engine.workers import MAX_LABEL_CHARS, Worker, clean_label
 from iii.errors import Code, IIIError, InvocationError
 
 log = Logger()
@@ -56,6 +58,21 @@ class WorkerMetadata(msgspec.Struct):
     features: list[str] | None = None
 
 
+class Drain(msgspec.Struct):
+    """``engine::workers::drain``: which worker, and how long it may take."""
+
+    caller: str = field(name="_caller_worker_id")
+    worker_id: str | None = None
+    timeout_ms: Annotated[float, Meta(ge=0)] = 30_000
+
+
+class Drained(msgspec.Struct):
+    """The answer: whether the worker has finished, or what it still runs."""
+
+    drained: bool
+    in_flight: int
+
+
 class NewChannel(msgspec.Struct):
     """``engine::channels::create``."""
 
@@ -71,6 +88,7 @@ class NewTrigger(msgspec.Struct):
     metadata: Any = None
     namespace: str | None = None
     trigger_namespace: str | None = None
+    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class OldTrigger(msgspec.Struct):
@@ -87,7 +105,15 @@ def install(engine: Engine) -> None:
     engine.functions.aliases.update(ALIASES)
     discovery = Discovery(engine)
     discovery.install(api)
+    Operations(engine).install(api)
     api.function("engine::workers::register", core.register_worker, takes=WorkerMetadata)
+    api.function(
+        "engine::workers::drain",
+        core.drain,
+        takes=Drain,
+        gives=Drained,
+        description="Give a worker no new calls, and wait for those it runs",
+    )
     api.function("engine::channels::create", core.create_channel, takes=NewChannel)
     api.function("engine::register_trigger", core.register_trigger, takes=NewTrigger)
     api.function("engine::unregister_trigger", core.unregister_trigger, takes=OldTrigger)
@@ -130,20 +156,64 @@ class CoreFunctions:
         if said.features is not None:
             worker.features = tuple(said.features)
         if said.namespace and said.namespace != worker.namespace:
-            self._move(worker, said.namespace)
+            if worker.access is None or worker.access.may_declare(said.namespace):
+                self._move(worker, said.namespace)
+            else:
+                log.warn(
+                    "{worker}: namespace {namespace} is not among its namespaces",
+                    worker=worker.describe,
+                    namespace=said.namespace[:MAX_LABEL_CHARS],
+                )
         for namespace, id in worker.functions:
             self._engine.functions.owner_changed(id, namespace)
         self._engine.workers.announce("worker_metadata_updated", worker)
         return {"success": True}
 
+    async def drain(self, wanted: Drain) -> Drained:
+        """``engine::workers::drain`` (08 §4); without an id it is about the caller itself.
+
+        :raises InvocationError: there is no such worker, or the caller may only drain itself
+        """
+        id = wanted.worker_id or wanted.caller
+        caller = self._engine.workers.get(wanted.caller)
+        if caller is not None and caller.access is not None and id != wanted.caller:
+            raise InvocationError(Code.FORBIDDEN, "another worker can't be drained from here")
+        worker = self._engine.workers.get(id)
+        if worker is None:
+            raise InvocationError(Code.WORKER_NOT_FOUND, f"no worker {id} is connected")
+        log.info("{worker} is drained", worker=worker.describe)
+        engine = self._engine
+        limit_s = wanted.timeout_ms / 1000
+        left = await drain(engine.clock, engine.functions, [worker], limit_s)
+        if left:
+            log.warn(
+                "{worker} still runs {count} call(s) after {limit:g} s",
+                worker=worker.describe,
+                count=left,
+                limit=limit_s,
+            )
+        return Drained(not left, left)
+
     def _move(self, worker: Worker, namespace: str) -> None:
         """A worker says its namespace last: what it registered before moves there."""
         old, worker.namespace = worker.namespace, namespace
         for key in list(worker.functions):
-            if key[0] == old and not key[1].startswith(ENGINE_PREFIX):
-                self._engine.functions.move(key[1], worker, old, namespace)
-                del worker.functions[key]
-                worker.functions[(namespace, key[1])] = None
+            if key[0] != old or key[1].startswith(ENGINE_PREFIX):
+                continue
+            del worker.functions[key]
+            why = worker.access and worker.access.offer_refusal(key[1], namespace)
+            if why:
+                self._engine.functions.unregister(key[1], worker, old)
+                log.warn(
+                    "{worker}: function {id} can't move to namespace {namespace}: {reason}",
+                    worker=worker.describe,
+                    id=key[1],
+                    namespace=namespace,
+                    reason=why,
+                )
+                continue
+            self._engine.functions.move(key[1], worker, old, namespace)
+            worker.functions[(namespace, key[1])] = None
         for key in list(worker.trigger_types):
             if key[0] == old:
                 self._engine.triggers.move_type(key[1], worker, old, namespace)
@@ -162,6 +232,7 @@ class CoreFunctions:
 
     async def register_trigger(self, wanted: NewTrigger) -> dict[str, str]:
         """``engine::register_trigger``: waits for a provider's answer up to 10 s."""
+        self._check_access(wanted)
         registration = Registration(
             uuid4_text(),
             wanted.trigger_type,
@@ -184,6 +255,22 @@ class CoreFunctions:
                 message = f"{error.code}: {message}"
             raise InvocationError(Code.TRIGGER_REGISTRATION_FAILED, message) from error
         return {"id": registration.id}
+
+    def _check_access(self, wanted: NewTrigger) -> None:
+        """A trigger is a call in another shape.
+
+        :raises InvocationError: the caller may not make it
+        """
+        worker = self._engine.workers.get(wanted.caller)
+        access = None if worker is None else worker.access
+        if access is None:
+            return
+        if not access.may_bind(wanted.trigger_type):
+            text = f"trigger type '{wanted.trigger_type}' not allowed"
+            raise InvocationError(Code.FORBIDDEN, text)
+        if not access.may_call(wanted.function_id, wanted.namespace):
+            text = f"function '{wanted.function_id}' not allowed, nor is a trigger of it"
+            raise InvocationError(Code.FORBIDDEN, text)
 
     async def _provider_answer(self, binding: Binding) -> None:
         answer: Deferred[None] = Deferred()

@@ -33,7 +33,7 @@ from iii.engine.rows import (
     type_row,
     worker_row,
 )
-from iii.engine.workers import Worker
+from iii.engine.workers import Access, Worker
 from iii.errors import Code, InvocationError
 
 MAX_INFO_IDS = 32
@@ -63,6 +63,7 @@ class FunctionInfo(msgspec.Struct):
     function_id: str | None = None
     function_ids: list[str] | None = None
     namespace: str | None = None
+    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class ById(msgspec.Struct):
@@ -70,6 +71,7 @@ class ById(msgspec.Struct):
 
     id: str
     namespace: str | None = None
+    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class ByName(msgspec.Struct):
@@ -77,10 +79,14 @@ class ByName(msgspec.Struct):
 
     name: str
     namespace: str | None = None
+    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class Discovery:
-    """Answers questions about one engine."""
+    """Answers questions about one engine.
+
+    A worker that may not call a function does not see it either, wherever it would show.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -112,6 +118,8 @@ class Discovery:
         return {"functions": [function_row(function, caller) for function in found]}
 
     def _shows(self, function: Function, query: Query, caller: Caller) -> bool:
+        if not _may_see(caller.access, function.id, function.namespace):
+            return False
         if query.include_internal:
             return True
         if is_internal(function.id):
@@ -121,6 +129,7 @@ class Discovery:
     def function_info(self, wanted: FunctionInfo) -> Row:
         """``engine::functions::info``."""
         triggers = list(self._engine.triggers.registrations())
+        access = self._access(wanted.caller)
         if wanted.function_ids is not None:
             if len(wanted.function_ids) > MAX_INFO_IDS:
                 message = f"function_ids takes up to {MAX_INFO_IDS} ids"
@@ -128,13 +137,18 @@ class Discovery:
             rows: list[Row] = []
             for id in wanted.function_ids:
                 function = self._engine.functions.get(id, wanted.namespace)
-                if function is None:
+                if not _may_see(access, id, wanted.namespace):
+                    rows.append({"function_id": id, "error": "forbidden"})
+                elif function is None:
                     rows.append({"function_id": id, "error": "not_found"})
                 else:
                     rows.append(function_detail(function, triggers))
             return {"functions": rows}
         if not wanted.function_id:
             raise InvocationError(Code.INVALID_ARGUMENTS, "function_id or function_ids is required")
+        if not _may_see(access, wanted.function_id, wanted.namespace):
+            message = f"Function '{wanted.function_id}' is not allowed."
+            raise InvocationError(Code.FORBIDDEN, message)
         function = self._engine.functions.get(wanted.function_id, wanted.namespace)
         if function is None:
             message = f"Function '{wanted.function_id}' is not registered."
@@ -178,8 +192,11 @@ class Discovery:
 
     def registered_info(self, wanted: ById) -> Row:
         """``engine::registered-triggers::info``."""
+        access = self._access(wanted.caller)
         for known in self._all_instances():
             if known.id != wanted.id:
+                continue
+            if not _may_see(access, known.function_id, known.namespace):
                 continue
             type = known.binding.type if known.binding is not None else None
             function = self._engine.functions.get(known.function_id, known.namespace)
@@ -195,10 +212,12 @@ class Discovery:
         return self._engine.triggers.registrations()
 
     def _instances(self, query: Query) -> list[Registration]:
+        access = self._access(query.caller)
         return [
             known
             for known in self._all_instances()
-            if (query.include_internal or not is_internal(known.function_id))
+            if _may_see(access, known.function_id, known.namespace)
+            and (query.include_internal or not is_internal(known.function_id))
             and (query.trigger_type is None or known.trigger_type == query.trigger_type)
             and (query.function_id is None or known.function_id == query.function_id)
             and (query.worker is None or registrant_name(known) == query.worker)
@@ -220,13 +239,14 @@ class Discovery:
 
     def workers(self, query: Query) -> Row:
         """``engine::workers::list``."""
+        access = self._access(query.caller)
         rows = [
-            self._worker_row(worker)
+            self._worker_row(worker, access)
             for worker in self._engine.workers
             if query.worker_id is None or worker.id == query.worker_id
         ]
         if self._caller(query).discovery and query.worker_id is None:
-            rows += self._module_rows()
+            rows += self._module_rows(access)
             rows.sort(key=lambda row: (row["name"] or "", row["id"]))
         rows = [
             row
@@ -240,7 +260,9 @@ class Discovery:
     def worker_info(self, wanted: ByName) -> Row:
         """``engine::workers::info``."""
         everyone = Query(include_internal=True)
-        rows = [self._worker_row(worker) for worker in self._engine.workers] + self._module_rows()
+        access = self._access(wanted.caller)
+        rows = [self._worker_row(worker, access) for worker in self._engine.workers]
+        rows += self._module_rows(access)
         for row in rows:
             if row["name"] != wanted.name:
                 continue
@@ -249,9 +271,11 @@ class Discovery:
                 function_row(function, caller)
                 for function in self._engine.functions
                 if wanted.name in _owner_names(function)
+                and _may_see(access, function.id, function.namespace)
             ]
             types = [type for type in self._types(everyone) if type_owner(type) == wanted.name]
-            triggers = self._instances(Query(include_internal=True, worker=wanted.name))
+            theirs = Query(include_internal=True, worker=wanted.name, caller=wanted.caller)
+            triggers = self._instances(theirs)
             return {
                 "worker": row,
                 "functions": mine,
@@ -260,14 +284,19 @@ class Discovery:
             }
         raise InvocationError(Code.NOT_FOUND, f"Worker '{wanted.name}' is not connected.")
 
-    def _worker_row(self, worker: Worker) -> Row:
-        return worker_row(worker, self._engine.worker_metrics(worker))
+    def _worker_row(self, worker: Worker, access: Access | None) -> Row:
+        row = worker_row(worker, self._engine.worker_metrics(worker))
+        if access is not None and worker.access is not access:
+            seen = [id for namespace, id in worker.functions if access.may_call(id, namespace)]
+            row["functions"], row["function_count"] = seen, len(seen)
+        return row
 
-    def _module_rows(self) -> list[Row]:
+    def _module_rows(self, access: Access | None) -> list[Row]:
         functions: dict[str, list[str]] = {}
         for function in self._engine.functions:
             owner = function.spec.owner
-            if isinstance(owner, NativeFunction):
+            seen = _may_see(access, function.id, function.namespace)
+            if isinstance(owner, NativeFunction) and seen:
                 functions.setdefault(owner.module, []).append(function.id)
         for type in self._engine.triggers.types():
             if type.module is not None:
@@ -275,9 +304,18 @@ class Discovery:
         since = self._engine.started_at_ms
         return [module_row(name, sorted(ids), since) for name, ids in functions.items()]
 
+    def _access(self, caller: str | None) -> Access | None:
+        """What the worker that asks may do; None: everything."""
+        worker = self._engine.workers.get(caller)
+        return None if worker is None else worker.access
+
     def _caller(self, query: Query) -> Caller:
         worker: Worker | None = self._engine.workers.get(query.caller)
         return Caller(worker, query.view)
+
+
+def _may_see(access: Access | None, id: str, namespace: str | None) -> bool:
+    return access is None or access.may_call(id, namespace)
 
 
 def _matches(function: Function, query: Query) -> bool:

@@ -30,6 +30,7 @@ ENGINE_PREFIX = "engine::"
 Routing = Literal["balance", "newest"]
 External = Callable[["FunctionOwner", str, Raw], "FunctionOwner"]
 """``external(registrant, function_id, invocation)``: an owner that runs it elsewhere."""
+Displaced = Callable[["FunctionOwner", str, str], None]
 Key = str | tuple[str, str]
 
 
@@ -46,6 +47,11 @@ class FunctionOwner(Owner, Protocol):
     @property
     def identity(self) -> tuple[object, ...]:
         """Equal for two connections of one worker process."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """It is about to leave and gets no new calls."""
         ...
 
 
@@ -101,11 +107,13 @@ class Function:
         """The newest registration: what listings show."""
         return self.specs[-1]
 
-    def pick(self) -> FunctionOwner:
-        """The owner with the fewest calls in flight; ties go round."""
+    def pick(self) -> FunctionOwner | None:
+        """The owner with the fewest calls in flight; ties go round.  None: all are leaving."""
         if self.sole is not None:
             return self.sole
         serving = self.serving
+        if not serving:
+            return None
         self._turn += 1
         start = self._turn % len(serving)
         order = serving[start:] + serving[:start]
@@ -113,11 +121,11 @@ class Function:
 
     def choose_serving(self, routing: Routing) -> None:
         """Work out anew which owners get calls."""
-        if routing == "newest":
-            self.serving = [self.specs[-1].owner]
+        staying = [spec.owner for spec in self.specs if not spec.owner.draining]
+        if routing == "newest" or self.specs[-1].registrant.native:
+            self.serving = staying[-1:]
         else:
-            newest_of = {spec.owner.identity: spec.owner for spec in self.specs}
-            self.serving = list(newest_of.values())
+            self.serving = list({owner.identity: owner for owner in staying}.values())
         self.sole = self.serving[0] if len(self.serving) == 1 else None
 
 
@@ -135,6 +143,10 @@ class Functions:
         self._in_namespaces: dict[tuple[str, str], None] = {}
         self.changed: Callable[[], None] = lambda: None
         self.listeners: list[Callable[[], None]] = []
+        #: (start of an id, ``watch(id, appeared)``)
+        self.watchers: list[tuple[str, Callable[[str, bool], None]]] = []
+        #: told of a restricted worker that loses a function to an unrestricted one
+        self.displaced: Displaced = lambda registrant, id, namespace: None
         self.aliases: dict[str, str] = {}
         self.external: External | None = None
         self.registered_total = 0
@@ -194,7 +206,7 @@ class Functions:
                 Code.FUNCTION_NAMESPACE_CONFLICT,
                 f"function {id} belongs to {holder} and can't be replaced",
             )
-        is_new = not function.specs
+        is_new, served = not function.specs, bool(function.serving)
         registrants = [known.registrant for known in function.specs]
         if spec.registrant in registrants:
             function.specs[registrants.index(spec.registrant)] = spec
@@ -202,11 +214,21 @@ class Functions:
             self.registered_total += 1
             if spec.registrant.native:
                 # A module's function takes over what workers offered meanwhile.
-                function.specs.clear()
+                function.specs = [known for known in function.specs if known.registrant.native]
+            elif not _is_restricted(spec.registrant):
+                self._displace_restricted(function)
             function.specs.append(spec)
         function.choose_serving(self._routing)
         if is_new:
-            self._tell()
+            self._tell_watchers(id, True)
+        if not served:
+            self.tell()
+
+    def _displace_restricted(self, function: Function) -> None:
+        """A worker that may do everything shares no function with one that may not."""
+        for spec in [spec for spec in function.specs if _is_restricted(spec.registrant)]:
+            function.specs.remove(spec)
+            self.displaced(spec.registrant, function.id, function.namespace)
 
     def unregister(
         self, id: str, registrant: FunctionOwner, namespace: str = DEFAULT_NAMESPACE
@@ -226,10 +248,17 @@ class Functions:
             del self._functions[key]
             if isinstance(key, tuple):
                 del self._in_namespaces[key]
-            self._tell()
+            self._tell_watchers(id, False)
+            self.tell()
         return True
 
-    def _tell(self) -> None:
+    def _tell_watchers(self, id: str, appeared: bool) -> None:
+        for start, watch in self.watchers:
+            if id.startswith(start):
+                watch(id, appeared)
+
+    def tell(self) -> None:
+        """Who can be called has changed."""
         self.changed()
         for listener in self.listeners:
             listener()
@@ -246,8 +275,19 @@ class Functions:
             self.unregister(id, registrant, old)
             self.register(id, spec, new)
 
+    def choose_routing(self, routing: Routing) -> None:
+        """Spread calls in another way from now on."""
+        self._routing = routing
+        for function in self._functions.values():
+            function.choose_serving(routing)
+
     def owner_changed(self, id: str, namespace: str) -> None:
-        """The identity of an owner of ``id`` changed."""
+        """The identity of an owner of ``id`` changed, or it is about to leave."""
         function = self._functions.get(key_of(id, namespace))
         if function is not None:
             function.choose_serving(self._routing)
+
+
+def _is_restricted(registrant: FunctionOwner) -> bool:
+    """Whether it is a worker that may not do everything (``Worker.access``)."""
+    return getattr(registrant, "access", None) is not None

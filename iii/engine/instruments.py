@@ -48,11 +48,19 @@ class Instruments:
     """All instruments of an engine, in the order in which they were named."""
 
     def __init__(self) -> None:
-        self._instruments: dict[str, Instrument] = {}
+        self._instruments: dict[str, list[Instrument]] = {}
 
     def add(self, instrument: Instrument) -> None:
-        """Show ``instrument``; one of the same name is replaced."""
-        self._instruments[instrument.name] = instrument
+        """Show ``instrument`` instead of one of the same name."""
+        self._instruments.setdefault(instrument.name, []).append(instrument)
+
+    def remove(self, instrument: Instrument) -> None:
+        """Show ``instrument`` no more; the one it stood before is shown again."""
+        alike = [known for known in self._instruments[instrument.name] if known is not instrument]
+        if alike:
+            self._instruments[instrument.name] = alike
+        else:
+            del self._instruments[instrument.name]
 
     def __iter__(self) -> Iterator[Instrument]:
-        return iter(list(self._instruments.values()))
+        return iter([alike[-1] for alike in self._instruments.values()])

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from iii.engine.callcounts import CallCounts, FunctionCounts
 from iii.engine.clock import Clock
 from iii.engine.ids import uuid4_text
+from iii.engine.tracecontext import UNRECORDED
 from iii.engine.tracing import Tracing
 from iii.errors import Code, InvocationError
 
@@ -166,6 +167,19 @@ class Invocations:
         executing[call.id] = call
         owner.start(call)
 
+    def start_unseen(self, call: Call) -> None:
+        """The same for a look at the engine itself: it is in no count and no trace."""
+        call.traceparent = UNRECORDED
+        call.started = self._now()
+        owner = self._router.owner_of(call.function_id, call.namespace)
+        if owner is None:
+            call.done(call, None, self._router.not_found(call.function_id, call.namespace))
+            return
+        call.dispatched = not owner.native
+        call.owner = owner
+        owner.executing[call.id] = call
+        owner.start(call)
+
     def finish(self, owner: Owner, id: str, result: Raw | None, error: ErrorBody | None) -> bool:
         """End call ``id`` of ``owner``.  False when ``owner`` runs no such call."""
         call = owner.executing.pop(id, None)
@@ -199,6 +213,26 @@ class Invocations:
         for call in calls:
             self._ended(call, STOPPED)
             _tell(call, None, STOPPED)
+
+    def pass_on(self, owner: Owner) -> None:
+        """Hand the calls ``owner`` was to run to those who serve their functions now."""
+        calls = list(owner.executing.values())
+        owner.executing.clear()
+        for call in calls:
+            heir = self._router.owner_of(call.function_id, call.namespace)
+            if heir is None:
+                error = self._router.not_found(call.function_id, call.namespace)
+                call.owner = None
+                self._ended(call, error)
+                _tell(call, None, error)
+                continue
+            if not heir.native:
+                call.dispatched = True
+                if call.counts is not None:
+                    self.counts.of(call.function_id).dispatched += 1
+            call.owner = heir
+            heir.executing[call.id] = call
+            heir.start(call)
 
     def expire(self, owner: Owner) -> int:
         """End the calls of ``owner`` that are older than the limit; how many."""

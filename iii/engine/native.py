@@ -38,6 +38,7 @@ class InProcess(ABC):
     """
 
     native = True
+    draining = False
 
     def __init__(self, id: str, module: str, invocations: Invocations) -> None:
         self.id = id

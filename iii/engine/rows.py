@@ -43,6 +43,8 @@ class Caller:
 
     def __init__(self, worker: Worker | None, view: str | None = None) -> None:
         version = None if worker is None else worker.version_tuple
+        #: what it may see; None: everything
+        self.access = None if worker is None else worker.access
         if view in ("classic", "discovery"):
             self.discovery = view == "discovery"
         else:

@@ -92,8 +92,7 @@ class Triggers:
         for known in stack:
             if known.owner is None and type.owner is None:
                 # Two modules of one kind, such as two HTTP listeners, serve alike.
-                known.provider = SeveralProviders(known.provider, type.provider)
-                return succeed(None)
+                return self._serve_also(known, type.provider)
             if known.owner is type.owner:
                 # Again from the same connection (a replay): nothing moves.
                 known.description = type.description
@@ -102,16 +101,38 @@ class Triggers:
                 return succeed(None)
         moving: list[Registration] = []
         for known in stack:
-            for bindings in list(known.bindings.values()):
-                for binding in bindings:
-                    self._tell_removed(binding)  # it lives on, but must not fire as well
-            moving += self._detach_all(known)
+            moving += self._take_off(known)  # it lives on, but must not fire as well
         stack.append(type)
         for registration in list(self._parked):
             if self._type_for(registration) is type and registration not in moving:
                 moving.append(registration)
         done = [self._activate(registration) for registration in moving]
         return _all_settled(done)
+
+    def _serve_also(self, type: TriggerType, provider: Provider) -> Deferred[None]:
+        """One more module provides ``type``: it gets the triggers that are there, too."""
+        moving = self._take_off(type)
+        type.provider = SeveralProviders(type.provider, provider)
+        return _all_settled([self._activate(registration) for registration in moving])
+
+    def _take_off(self, type: TriggerType) -> list[Registration]:
+        """Take every registration off ``type``, which goes on without."""
+        for bindings in list(type.bindings.values()):
+            for binding in bindings:
+                self._tell_removed(binding)
+        return self._detach_all(type)
+
+    def withdraw(self, id: str, provider: Provider) -> None:
+        """A module goes: others that provide the type go on, or its triggers are parked."""
+        for type in self._types.get(id, []):
+            if type.owner is not None:
+                continue
+            if type.provider is provider:
+                self.remove_type(id, None, type.namespace)
+                return
+            if isinstance(type.provider, SeveralProviders):
+                type.provider = type.provider.without(provider)
+                return
 
     def remove_type(self, id: str, owner: Worker | None, namespace: str) -> bool:
         """A provider goes: the next one takes over, or the triggers are parked."""
@@ -387,6 +408,18 @@ class SeveralProviders:
     def _take_back(self, failure: Failure, other: Provider, binding: Binding) -> Failure:
         other.remove(binding)
         return failure
+
+    def without(self, provider: Provider) -> Provider:
+        """The others: what they have activated stays so."""
+        if provider is self._first:
+            return self._second
+        if provider is self._second:
+            return self._first
+        first, second = (
+            known.without(provider) if isinstance(known, SeveralProviders) else known
+            for known in (self._first, self._second)
+        )
+        return SeveralProviders(first, second)
 
     def renewed(self, binding: Binding) -> None:
         """Tell both."""

@@ -63,12 +63,38 @@ class Link(Protocol):
         ...
 
 
+class Access(Protocol):
+    """What a worker may do that may not do everything."""
+
+    def may_call(self, id: str, namespace: str | None = None) -> bool:
+        """Whether it may call, and see, a function."""
+        ...
+
+    def may_fire(self, id: str, namespace: str | None = None) -> bool:
+        """Whether a trigger of it may call a function that is not its own."""
+        ...
+
+    def offer_refusal(self, id: str, namespace: str) -> str | None:
+        """Why it may not offer a function; None: it may."""
+        ...
+
+    def may_bind(self, trigger_type: str) -> bool:
+        """Whether it may register triggers of a type."""
+        ...
+
+    def may_declare(self, namespace: str) -> bool:
+        """Whether it may say that it lives in ``namespace``."""
+        ...
+
+
 class Worker:
     """One live worker connection and what it said about itself."""
 
     __slots__ = (
+        "access",
         "connected_at_ms",
         "description",
+        "draining",
         "executing",
         "features",
         "functions",
@@ -99,6 +125,8 @@ class Worker:
         self.ip_address = ip_address
         self.connected_at_ms = connected_at_ms
         self.executing: dict[str, Call] = {}
+        #: it is about to leave and gets no new calls
+        self.draining = False
         self.issued = 0
         # Most of 10,000 workers register little: the tables are made on first use.
         self.functions: dict[tuple[str, str], None] = {}
@@ -115,6 +143,8 @@ class Worker:
         self.features: tuple[str, ...] = ()
         self.spoke = False
         self.telemetry_frames = 0
+        #: None: everything is allowed
+        self.access: Access | None = None
 
     def start(self, call: Call) -> None:
         """Owner: run ``call`` over there."""

@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
+from ssl import SSLContext
 from typing import Any
 from unittest import IsolatedAsyncioTestCase
 from urllib.parse import parse_qs, urlsplit
@@ -120,7 +121,8 @@ class Stub:
         self._server: Server | None = None
         self._news = asyncio.Event()
 
-    async def start(self, port: int = 0) -> None:
+    async def start(self, port: int = 0, tls: SSLContext | None = None) -> None:
+        self._scheme = "ws" if tls is None else "wss"
         self._server = await serve(
             self._serve,
             "127.0.0.1",
@@ -128,6 +130,7 @@ class Stub:
             process_request=self._upgrade,
             compression=None,
             max_size=2**27,
+            ssl=tls,
         )
 
     @property
@@ -136,7 +139,7 @@ class Stub:
 
     @property
     def address(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     async def stop(self) -> None:
         self._server.close(close_connections=False)

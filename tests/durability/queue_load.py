@@ -89,13 +89,18 @@ class _Side:
 class QueueLoad:
     """The messages of many engines, one after the other.
 
+    :cvar delays: whether messages may be due later
+    :cvar keys: whether messages may have idempotency keys
     :ivar account: what they did with them
     :ivar refused: what errors said
     """
 
-    def __init__(self, chance: Random) -> None:
+    delays = True
+    keys = True
+
+    def __init__(self, chance: Random, account: Account | None = None) -> None:
         self._chance = chance
-        self.account = Account()
+        self.account = account or Account()
         self.refused: list[str] = []
         self._numbers = count(1)
         #: keyed messages whose answer got lost
@@ -232,9 +237,9 @@ class QueueLoad:
         if target == FIFO:
             message.group = f"{side} {chance.randrange(GROUPS)}"
         else:
-            if chance.random() < 0.1:
+            if self.delays and chance.random() < 0.1:
                 message.due_ms = time() * 1000 + chance.randint(1, MAX_DELAY_MS)
-            if chance.random() < 0.2:
+            if self.keys and chance.random() < 0.2:
                 message.key = f"key {message.number}"
         self.account.sent(message)
         return message

@@ -50,10 +50,6 @@ SDKS: dict[str, tuple[str, ...]] = {
 """Number → names of checks and releases that ``tests/sdks`` must have."""
 
 LATER: dict[str, str] = {
-    "01.63": "security: RBAC listener",
-    **{f"03.{number}": "Redis adapter" for number in (45, 46)},
-    **{f"03.{number}": "RabbitMQ adapter" for number in (47, 48, 49, 50)},
-    **{f"04.{number}": "bridge client and bridge adapters" for number in range(52, 61)},
     "07.34": "schemas from type hints",
     "07.45": "OpenTelemetry of the client",
     "07.51": "streams",

@@ -116,7 +116,7 @@ class Endpoints(EngineCase):
                 authorization="Bearer x",
                 sec_websocket_protocol="chat",
                 sec_websocket_extensions="permessage-deflate; client_max_window_bits",
-                origin="null",
+                origin="http://localhost:5173",
             )
         )
         hello = await socket.next_message()

@@ -1,4 +1,8 @@
-"""Topics and their groups (03 §1.3, §1.6, §1.15)."""
+"""Topics and their groups (03 §1.3, §1.6, §1.15).
+
+What every adapter owes stands in ``tests.queue.contract``; here is what needs a clock that
+stands still, or no adapter at all.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +16,6 @@ class Publishing(QueueCase):
     """03 §1.4: ``enqueue`` and ``iii::durable::publish``."""
 
     ids = ("enqueue", "iii::durable::publish")
-
-    @probe("03.1", "03.5")
-    async def test_a_subscriber_gets_exactly_the_data(self) -> None:
-        """Once, and the publisher gets no value."""
-        for number, id in enumerate(self.ids):
-            topic = f"t{number}"
-            worker = await self.subscriber("f", topic)
-            answer = await self.caller.result_of(
-                self.caller.invoke(id, {"topic": topic, "data": {"a": 1}})
-            )
-            self.assertIsNone(answer.get("result"))
-            self.assertNotIn("error", answer)
-            self.assertEqual(await self.handled(worker), [{"a": 1}])
-            self.assertEqual(await self.depth(topic), 0)
-            await self.gone(worker)
 
     @probe("03.2", "03.5")
     async def test_an_empty_topic_is_refused(self) -> None:
@@ -48,104 +37,9 @@ class Publishing(QueueCase):
                     f"Failed to deserialize input for {id}: missing field `{field}`",
                 )
 
-    @probe("03.4", "03.5")
-    async def test_data_may_be_any_json(self) -> None:
-        """Delivered unchanged."""
-        values: list[Any] = [None, 7, "x", [1, {"b": None}], 1.5, True, {}]
-        for number, id in enumerate(self.ids):
-            worker = await self.subscriber("f", f"t{number}", queue_config={"type": "fifo"})
-            for value in values:
-                await self.caller.call(id, {"topic": f"t{number}", "data": value})
-            self.assertEqual(await self.handled(worker), values)
-            await self.gone(worker)
-
-    @probe("03.19")
-    async def test_the_trace_goes_on(self) -> None:
-        """The handler's call has the publisher's trace id, and its baggage."""
-        worker = await self.subscriber("f", "t")
-        parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        await self.caller.call(
-            "enqueue", {"topic": "t", "data": 1}, traceparent=parent, baggage="k=v"
-        )
-        call = await worker.invoked("f")
-        self.assertEqual(call["traceparent"].split("-")[1], parent.split("-")[1])
-        self.assertEqual(call["baggage"], "k=v")
-
-    @probe("03.65")
-    async def test_frames_of_one_connection_keep_their_order(self) -> None:
-        """200 without waiting, to a FIFO subscriber."""
-        worker = await self.subscriber("f", "t", queue_config={"type": "fifo"})
-        for number in range(200):
-            self.caller.send(
-                "invokefunction", function_id="enqueue", data={"topic": "t", "data": number}
-            )
-        got = []
-        for _ in range(200):
-            got.append((await worker.answer("f", result=None))["data"])
-        self.assertEqual(got, list(range(200)))
-
 
 class Groups(QueueCase):
     """03 §1.15: who gets a message."""
-
-    @probe("03.6")
-    async def test_queue_triggers_compete(self) -> None:
-        """Each message goes to one of them."""
-        one = await self.subscriber("f", "t")
-        other = await self.subscriber("g", "t")
-        await self.publish("t", 1)
-        await self.publish("t", 2)
-        got = [await self.handled(one), await self.handled(other)]
-        self.assertEqual(sorted(got[0] + got[1]), [1, 2])
-        self.assertEqual([len(some) for some in got], [1, 1])
-
-    @probe("03.7")
-    async def test_durable_subscribers_get_a_copy_for_each_function(self) -> None:
-        """Two triggers with the same function are one group."""
-        one = await self.subscriber("f", "t", "durable:subscriber")
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        same = await self.subscriber("g", "t", "durable:subscriber", queue_config={"x": 1})
-        await self.publish("t", 1)
-        self.assertEqual(await self.handled(one), [1])
-        self.assertEqual(await self.handled(other) + await self.handled(same), [1])
-
-    @probe("03.8")
-    async def test_both_kinds_are_served(self) -> None:
-        """Two deliveries."""
-        one = await self.subscriber("f", "t")
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        await self.publish("t", 1)
-        self.assertEqual(await self.handled(one), [1])
-        self.assertEqual(await self.handled(other), [1])
-
-    @probe("03.9")
-    async def test_messages_wait_for_the_first_group(self) -> None:
-        """Of either kind, in order."""
-        for type in ("queue", "durable:subscriber"):
-            for number in range(3):
-                await self.publish(type, number)
-            self.assertEqual(await self.depth(type), 3)
-            worker = await self.subscriber("f", type, type, queue_config={"type": "fifo"})
-            self.assertEqual(await self.handled(worker), [0, 1, 2])
-            await self.gone(worker)
-
-    async def test_only_the_first_group_gets_what_waited(self) -> None:
-        """A second one begins with what comes after it."""
-        await self.publish("t", 1)
-        one = await self.subscriber("f", "t", "durable:subscriber")
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        self.assertEqual(await self.handled(one), [1])
-        self.assertEqual(await self.handled(other), [])
-
-    async def test_a_group_gathers_while_nobody_is_connected(self) -> None:
-        """A lost connection is no farewell."""
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        worker = await self.subscriber("f", "t", "durable:subscriber")
-        await self.gone(worker)
-        await self.publish("t", 1)
-        self.assertEqual(await self.handled(other), [1])
-        worker = await self.subscriber("f", "t", "durable:subscriber")
-        self.assertEqual(await self.handled(worker), [1])
 
     async def test_a_group_without_a_trigger_ends_after_a_day(self) -> None:
         """Decision 21; what it has is kept while there is no other group."""
@@ -157,115 +51,6 @@ class Groups(QueueCase):
         await self.idle()
         other = await self.subscriber("g", "t", "durable:subscriber")
         self.assertEqual(await self.handled(other), [1, 2])
-
-    async def test_a_group_ends_when_it_is_unsubscribed(self) -> None:
-        """Another group doesn't get what was its own."""
-        keeps = await self.subscriber("g", "t", "durable:subscriber")
-        worker = await self.worker("f")
-        id = await worker.trigger("durable:subscriber", "f", {"topic": "t"})
-        worker.send("unregistertrigger", id=id)
-        await worker.settled()
-        await self.idle()
-        await self.publish("t", 1)
-        self.assertEqual(await self.handled(keeps), [1])
-        self.assertEqual(await self.depth("t"), 0)
-
-    async def test_unsubscribing_lets_what_runs_finish(self) -> None:
-        """03 §1.3."""
-        for type in ("queue", "durable:subscriber"):
-            worker = await self.worker("f")
-            id = await worker.trigger(type, "f", {"topic": type})
-            await self.publish(type, 1)
-            [call] = await self.calls(worker)
-            worker.send("unregistertrigger", id=id)
-            await worker.settled()
-            await self.idle()
-            worker.reply(call, result=None)
-            await worker.settled()
-            self.assertEqual(await self.depth(type), 0)
-            self.assertEqual(await self.dead(type), [])
-            await self.gone(worker)
-
-    async def test_dead_letters_outlive_their_group(self) -> None:
-        """And go back to it when it is there again."""
-        keeps = await self.subscriber("g", "t", "durable:subscriber")
-        worker = await self.worker("f")
-        config = {"topic": "t", "queue_config": {"maxRetries": 0}}
-        id = await worker.trigger("durable:subscriber", "f", config)
-        await self.publish("t", 1)
-        await self.failed(worker)
-        worker.send("unregistertrigger", id=id)
-        await worker.settled()
-        self.assertEqual(len(await self.dead("t")), 1)
-        await worker.trigger("durable:subscriber", "f", config)
-        await self.caller.call("iii::queue::redrive", {"topic": "t"})
-        self.assertEqual(await self.handled(worker), [1])
-        self.assertEqual(await self.handled(keeps), [1])
-        await self.publish("t", 2)
-        self.assertEqual(await self.handled(worker), [2])
-
-    async def test_a_group_may_come_back(self) -> None:
-        """After it has ended for good."""
-        worker = await self.worker("f")
-        for number in range(3):
-            id = await worker.trigger("durable:subscriber", "f", {"topic": "t"})
-            await self.publish("t", number)
-            self.assertEqual(await self.handled(worker), [number])
-            worker.send("unregistertrigger", id=id)
-            await worker.settled()
-            await self.idle()
-
-    async def test_the_same_trigger_again_replaces_the_first(self) -> None:
-        """One consumer, with the new settings; nothing that waits is lost."""
-        worker = await self.worker("f")
-        keeps = await self.subscriber("g", "t", "durable:subscriber")
-        config: dict[str, Any] = {"topic": "t", "queue_config": {"concurrency": 1}}
-        id = await worker.trigger("durable:subscriber", "f", config)
-        for number in range(5):
-            await self.publish("t", number)
-        self.assertEqual(len(await self.calls(worker)), 1)
-        config["queue_config"] = {"concurrency": 3}
-        await worker.trigger("durable:subscriber", "f", config, id=id)
-        self.assertEqual(await self.data(worker), [1, 2])
-        self.assertEqual(await self.handled(keeps), list(range(5)))
-
-    @probe("03.18")
-    async def test_after_unregistering_nothing_is_delivered(self) -> None:
-        """It waits."""
-        worker = await self.worker("f")
-        id = await worker.trigger("queue", "f", {"topic": "t"})
-        worker.send("unregistertrigger", id=id)
-        await worker.settled()
-        await self.publish("t", 1)
-        self.assertEqual(await self.calls(worker), [])
-        self.assertEqual(await self.depth("t"), 1)
-
-    @probe("03.17")
-    async def test_a_lost_worker_costs_no_attempt(self) -> None:
-        """The message comes again, however often that happens."""
-        for _ in range(5):
-            worker = await self.subscriber("f", "t")
-            if _ == 0:
-                await self.publish("t", 1)
-            self.assertEqual(await self.data(worker), [1])
-            await self.gone(worker)
-        worker = await self.subscriber("f", "t")
-        self.assertEqual(await self.handled(worker), [1])
-        self.assertEqual(await self.dead("t"), [])
-
-    async def test_groups_outlive_a_restart(self) -> None:
-        """With what they have; each its own."""
-        one = await self.subscriber("f", "t", "durable:subscriber")
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        await self.publish("t", 1)
-        self.assertEqual(await self.handled(one), [1])
-        self.assertEqual(await self.data(other), [1])
-        await self.restart()
-        await self.publish("t", 2)
-        one = await self.subscriber("f", "t", "durable:subscriber")
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        self.assertEqual(await self.handled(one), [2])
-        self.assertEqual(sorted(await self.handled(other)), [1, 2])
 
 
 class Settings(QueueCase):
@@ -314,37 +99,6 @@ class Settings(QueueCase):
             self.assertEqual(await self.failed(worker), [1])
             await self.advance(0.11)
         self.assertEqual(len(await self.dead("t")), 1)
-
-    @probe("03.13")
-    async def test_fifo_is_strictly_one_after_the_other(self) -> None:
-        """Also when the first fails once."""
-        worker = await self.subscriber("f", "t", queue_config={"type": "FIFO"})
-        for number in range(20):
-            await self.publish("t", number)
-        self.assertEqual(await self.failed(worker), [0])
-        self.assertEqual(await self.calls(worker), [])
-        await self.advance(1.01)
-        got = []
-        for _ in range(20):
-            calls = await self.calls(worker)
-            self.assertEqual(len(calls), 1)
-            got.append(calls[0]["data"])
-            worker.reply(calls[0])
-        self.assertEqual(got, list(range(20)))
-
-    @probe("03.14")
-    async def test_concurrency_bounds_and_order_is_kept(self) -> None:
-        """Never more than two; they start in order."""
-        worker = await self.subscriber("f", "t", queue_config={"concurrency": 2})
-        for number in range(6):
-            await self.publish("t", number)
-        got: list[Any] = []
-        while calls := await self.calls(worker):
-            self.assertEqual(len(calls), 2)
-            for call in calls:
-                got.append(call["data"])
-                worker.reply(call)
-        self.assertEqual(got, list(range(6)))
 
     async def test_no_concurrency_is_a_pause(self) -> None:
         """0."""
@@ -412,25 +166,6 @@ class Settings(QueueCase):
 class Conditions(QueueCase):
     """03 §1.6."""
 
-    @probe("03.10")
-    async def test_false_drops_the_message(self) -> None:
-        """Exactly ``false``, under either name of the key."""
-        for key in ("condition_function_id", "_condition_path"):
-            asks = await self.worker("wanted")
-            worker = await self.subscriber("f", key, **{key: "wanted"})
-            await self.publish(key, 1)
-            await asks.answer("wanted", result=False)
-            self.assertEqual(await self.calls(worker), [])
-            self.assertEqual(await self.depth(key), 0)
-            self.assertEqual(await self.dead(key), [])
-            for verdict in (None, 0, "no", {"false": False}):
-                await self.publish(key, 2)
-                asked = await asks.answer("wanted", result=verdict)
-                self.assertEqual(asked["data"], 2)
-                self.assertEqual(await self.handled(worker), [2])
-            await self.gone(asks)
-            await self.gone(worker)
-
     async def test_a_failing_condition_is_a_failed_attempt(self) -> None:
         """Also one that nobody has registered."""
         worker = await self.subscriber("f", "t", condition_function_id="nobody")
@@ -478,15 +213,6 @@ class Conditions(QueueCase):
 class Limits(QueueCase):
     """docs/queues.md: what the original has no words for, on topics."""
 
-    async def test_keys_take_turns(self) -> None:
-        """``concurrencyKey``, also for what waited before anybody said so."""
-        for key in "aaab":
-            await self.publish("t", {"k": key})
-        settings = {"concurrencyKey": "k", "concurrency": 10}
-        worker = await self.subscriber("f", "t", queue_config=settings)
-        await self.idle()
-        self.assertEqual(sorted(d["k"] for d in await self.data(worker)), ["a", "b"])
-
     async def test_a_rate(self) -> None:
         """``rateLimit``."""
         settings = {"rateLimit": {"count": 1, "perMs": 1000}}
@@ -496,15 +222,3 @@ class Limits(QueueCase):
         self.assertEqual(await self.handled(worker), [0])
         await self.advance(1.01)
         self.assertEqual(await self.handled(worker), [1])
-
-    async def test_one_group_may_be_paused(self) -> None:
-        """``topic::function``; a new trigger doesn't end that."""
-        one = await self.subscriber("f", "t", "durable:subscriber")
-        other = await self.subscriber("g", "t", "durable:subscriber")
-        await self.admin("pause", topic="t::f")
-        again = await self.subscriber("f", "t", "durable:subscriber", queue_config={"x": 1})
-        await self.publish("t", 1)
-        self.assertEqual(await self.handled(other), [1])
-        self.assertEqual(await self.calls(one) + await self.calls(again), [])
-        await self.admin("resume", topic="t")
-        self.assertEqual(await self.handled(one) + await self.handled(again), [1])

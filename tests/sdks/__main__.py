@@ -30,6 +30,8 @@ from tests.sdks.lane import run_release
 from tests.sdks.quickstarts import QUICKSTARTS, QuickStart, run_quickstart
 from tests.sdks.releases import BY_NAME, RELEASES, Release, counterparts
 from tests.sdks.report import Report, say, show
+from tests.sdks.restricted import RESTRICTED, Restricted, run_restricted
+from tests.sdks.secured import SECURED, Secured, run_secured
 from tests.sdks.streamclients import (
     ENVIRONMENT,
     STREAM_CLIENTS,
@@ -48,6 +50,8 @@ class Plan:
 
     releases: list[Release]
     stream_clients: list[StreamClient]
+    restricted: list[Restricted]
+    secured: list[Secured]
     quickstarts: list[QuickStart]
 
     @property
@@ -56,6 +60,7 @@ class Plan:
         names = {each.name for each in self.releases}
         names |= {other.name for each in self.releases for other in counterparts(each)}
         names |= {ENVIRONMENT for _ in self.stream_clients}
+        names |= {each.release.name for each in (*self.restricted, *self.secured)}
         names |= {each.needs for each in self.quickstarts if each.needs}
         return sorted(names)
 
@@ -73,7 +78,10 @@ def plan(arguments: argparse.Namespace) -> Plan:
         if chosen(each.name) and (arguments.soak or not each.soak or each.name in wanted)
     ]
     clients = [each for each in STREAM_CLIENTS if chosen(each.name)]
-    return Plan(releases, clients, [each for each in QUICKSTARTS if chosen(each.name)])
+    restricted = [each for each in RESTRICTED if chosen(each.name)]
+    secured = [each for each in SECURED if chosen(each.name)]
+    quickstarts = [each for each in QUICKSTARTS if chosen(each.name)]
+    return Plan(releases, clients, restricted, secured, quickstarts)
 
 
 async def install_all(names: Sequence[str]) -> dict[str, Installed | Missing | InstallFailed]:
@@ -143,6 +151,16 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
         place = folder / each.name.replace(":", "-")
         return await finish(absent, partial(run_stream_client, each, installed, place))
 
+    async def restricted_case(each: Restricted) -> Report:
+        absent = without_environment(each.name, each.checks, (each.release.name,), dict(found))
+        place = folder / each.name.replace(":", "-")
+        return await finish(absent, partial(run_restricted, each, installed, place))
+
+    async def secured_case(each: Secured) -> Report:
+        absent = without_environment(each.name, each.checks, (each.release.name,), dict(found))
+        place = folder / each.name.replace(":", "-")
+        return await finish(absent, partial(run_secured, each, installed, place))
+
     async def quickstart_cases() -> list[Report]:
         """One after the other: they all use the same ports."""
         reports = []
@@ -156,8 +174,11 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
 
     releases = asyncio.gather(*(release_case(each) for each in todo.releases))
     clients = asyncio.gather(*(client_case(each) for each in todo.stream_clients))
+    restricted = asyncio.gather(*(restricted_case(each) for each in todo.restricted))
+    secured = asyncio.gather(*(secured_case(each) for each in todo.secured))
     quickstarts = asyncio.ensure_future(quickstart_cases())
-    return [*await releases, *await clients, *await quickstarts]
+    others = [*await clients, *await restricted, *await secured]
+    return [*await releases, *others, *await quickstarts]
 
 
 async def install_only(todo: Plan) -> int:
@@ -195,8 +216,8 @@ def main() -> int:
     if arguments.list:
         for release in todo.releases:
             say(f"{release.name}  {release.checks} checks")
-        for client in todo.stream_clients:
-            say(f"{client.name}  {client.checks} checks")
+        for case in (*todo.stream_clients, *todo.restricted, *todo.secured):
+            say(f"{case.name}  {case.checks} checks")
         for quickstart in todo.quickstarts:
             say(f"{quickstart.name}  {quickstart.checks} checks  ({quickstart.what})")
         return 0

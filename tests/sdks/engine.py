@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
@@ -182,6 +183,11 @@ class Engine:
                 return told
             await asyncio.sleep(0.05)
         raise EngineFailed(f"not ready after {START_LIMIT_S:.0f} s")
+
+    def hang_up(self) -> None:
+        """SIGHUP: it reads again what is on disk."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
 
     async def stop(self) -> int:
         """SIGTERM; returns the exit code."""

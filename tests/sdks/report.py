@@ -22,6 +22,8 @@ OWN_FILES = (
     "endings.py",
     "quickstarts.py",
     "streamclients.py",
+    "restricted.py",
+    "secured.py",
     "board.py",
     "stage.py",
 )

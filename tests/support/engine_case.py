@@ -20,7 +20,7 @@ from iii.engine.core import Engine
 from iii.engine.functions import Routing
 from iii.engine.ids import uuid4_text
 from iii.wire.listener import WorkerListener
-from tests.support.rawsocket import TEXT, WAIT_S, RawSocket, open_socket
+from tests.support.rawsocket import TEXT, WAIT_S, RawSocket, dial, open_socket
 
 Message = dict[str, Any]
 
@@ -160,7 +160,7 @@ class EngineCase(TestCase):
         corefunctions.install(self.engine)
         self.prepare()
         self.engine.start()
-        self.listener = WorkerListener(self.engine, host="127.0.0.1", port=0)
+        self.listener = self.make_listener()
         self.listener.listen()
         self.port = self.listener.port
         self._sockets: list[RawSocket] = []
@@ -168,6 +168,14 @@ class EngineCase(TestCase):
     def make_clock(self) -> Clock | None:
         """The engine's clock; None for the reactor's."""
         return None
+
+    def make_listener(self) -> WorkerListener:
+        """The worker port."""
+        return WorkerListener(self.engine, host="127.0.0.1", port=0)
+
+    async def dial(self) -> RawSocket:
+        """A connection to the worker port that has sent nothing yet."""
+        return await dial(self.port)
 
     def prepare(self) -> None:
         """Add modules' functions and trigger types, before anybody connects."""
@@ -185,7 +193,7 @@ class EngineCase(TestCase):
 
     async def socket(self, path: str = "/") -> RawSocket:
         """A WebSocket."""
-        socket = await open_socket(self.port, path)
+        socket = await open_socket(self.port, path, await self.dial())
         self._sockets.append(socket)
         return socket
 

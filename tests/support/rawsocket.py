@@ -215,10 +215,15 @@ def upgrade(path: str, port: int, **changes: str | None) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-async def open_socket(port: int, path: str = "/") -> RawSocket:
-    """A WebSocket whose upgrade was accepted."""
-    socket = await dial(port)
-    socket.raw(upgrade(path, port))
+async def open_socket(
+    port: int, path: str = "/", over: RawSocket | None = None, **headers: str | None
+) -> RawSocket:
+    """A WebSocket whose upgrade was accepted.
+
+    :param over: a connection that has sent nothing yet
+    """
+    socket = over or await dial(port)
+    socket.raw(upgrade(path, port, **headers))
     await socket.until(lambda: bool(socket.head), "answer to the upgrade")
     if socket.status != 101:
         raise AssertionError(f"the upgrade of {path} was refused: {socket.head} {socket.body!r}")

@@ -88,6 +88,7 @@ class NonReader(WireCase):
             stuck.invoke("big")
         for _ in range(80):
             await healthy.answer("big", result=BULK)
+        await healthy.settled()
         caller = await self.worker()
         for _ in range(6):
             invocation = caller.invoke("f")

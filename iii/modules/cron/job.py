@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from itertools import count
 
 import msgspec
@@ -14,7 +15,12 @@ from iii.engine.invocations import NULL, Call
 from iii.modules.cron.adapters.claims import Claim
 from iii.modules.cron.config import CronTrigger
 from iii.modules.cron.schedule import Schedule
+from iii.modules.cron.shapes import RunRow
 from iii.modules.cron.timeline import Entry
+
+KEPT_RUNS = 20
+#: Of an error that is kept with a run.
+ERROR_CHARS = 500
 
 Identity = tuple[str, str, str, str]
 
@@ -26,6 +32,7 @@ class Job(Entry):
     :ivar since: when it was registered, in seconds since 1970
     :ivar last_tick: the newest tick that was due, whatever came of it
     :ivar failures: how many since they were told of
+    :ivar recent: the last runs that are over, the newest first
     """
 
     __slots__ = (
@@ -40,6 +47,7 @@ class Job(Entry):
         "last_tick",
         "number",
         "planned",
+        "recent",
         "running",
         "schedule",
         "since",
@@ -72,6 +80,7 @@ class Job(Entry):
         self.skipped = 0
         self.failures = 0
         self.failures_told_at: float | None = None
+        self.recent: deque[RunRow] = deque(maxlen=KEPT_RUNS)
 
 
 class Run:

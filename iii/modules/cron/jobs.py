@@ -32,8 +32,16 @@ from iii.errors import Code, IIIError, RegistrationError
 from iii.modules.cron.adapters.claims import Claim, Claims
 from iii.modules.cron.config import read_trigger
 from iii.modules.cron.figures import RunFigures
-from iii.modules.cron.job import Job, Numbers, Run
-from iii.modules.cron.shapes import CronEvent, JobRow, RunNow, Started, iso, iso_micros
+from iii.modules.cron.job import ERROR_CHARS, Job, Numbers, Run
+from iii.modules.cron.shapes import (
+    CronEvent,
+    JobRow,
+    RunNow,
+    RunRow,
+    Started,
+    iso,
+    iso_micros,
+)
 from iii.modules.cron.timeline import Timeline
 
 log = Logger()
@@ -309,12 +317,19 @@ class Jobs:
         self._release(run)
         job.last_status = status
         job.last_error = reason
+        job.recent.appendleft(self._over(run, status, reason))
         if reason is not None and status != "stopped":
             self._failed(job, reason)
         # A run that its worker did not finish is missed: the next registration catches up.
         if job.trigger.catch_up == "one" and status != "stopped" and not run.by_hand:
             # What was missed before the job was registered has been made up for by now.
             self._remember(job, max(run.tick, job.last_tick or 0, job.since))
+
+    def _over(self, run: Run, status: str, reason: str | None) -> RunRow:
+        started = run.started
+        took_ms = None if started is None else (self._clock.monotonic() - started) * 1000
+        error = None if reason is None else reason[:ERROR_CHARS]
+        return RunRow(iso(run.tick), status, run.by_hand, took_ms, error)
 
     def _release(self, run: Run) -> None:
         if run.timer is not None and run.timer.active():
@@ -383,6 +398,7 @@ class Jobs:
             last_error=job.last_error,
             running=bool(job.running),
             skipped=job.skipped,
+            recent_runs=list(job.recent),
         )
 
     def _now(self) -> int:

@@ -30,6 +30,21 @@ class Started(Struct):
     started: bool
 
 
+class RunRow(Struct):
+    """A run that is over, or that was not made.
+
+    :ivar scheduled: the tick it was for; the moment it was asked for, by hand
+    :ivar status: as ``JobRow.last_status``
+    :ivar duration_ms: None: it never began
+    """
+
+    scheduled: str
+    status: str
+    by_hand: bool
+    duration_ms: float | None
+    error: str | None
+
+
 class JobRow(Struct):
     """A job in ``engine::cron::list``.
 
@@ -41,6 +56,7 @@ class JobRow(Struct):
     :ivar last_status: how it ended: ``ok``, ``error``, ``timeout`` (of ``max_run_ms``),
         ``stopped`` (its worker went away), ``condition`` (which said no)
     :ivar skipped: runs that were due while another one went on
+    :ivar recent_runs: the last twenty that are over, the newest first
     """
 
     id: str
@@ -56,6 +72,7 @@ class JobRow(Struct):
     last_error: str | None
     running: bool
     skipped: int
+    recent_runs: list[RunRow]
 
 
 def iso(second: int) -> str:

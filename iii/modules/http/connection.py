@@ -46,6 +46,8 @@ PIPELINE_BYTES = 64 * 1024
 DRAIN_BYTES = 1024 * 1024
 #: So much of an unwanted body is read after the last answer, so that it arrives.
 MAX_LINGER_BYTES = 64 * 1024 * 1024
+#: Over TLS an answer of so many bytes may wait without its connection being held up.
+SMALL_ANSWER_BYTES = 64 * 1024
 #: Header lines longer than this aren't kept for comparison.
 KEPT_BLOCK_BYTES = 4096
 
@@ -297,12 +299,21 @@ class HttpConnection(Protocol):
             if sent == len(data):
                 return
             data = data[sent:]
+        elif sock is None and len(data) <= SMALL_ANSWER_BYTES and self._is_idle:
+            # A transport with TLS hands it on at once only when nobody waits for more room.
+            transport.write(data)
+            return
         if not self._producing:
             self._producing = True
             transport.registerProducer(self, True)
         transport.write(data)
         if not self._streaming and not self.output_full:
             self._stop_producing()
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether what is written now meets nothing that waits."""
+        return not self._producing and not self._unsent
 
     @property
     def _unsent(self) -> bool:

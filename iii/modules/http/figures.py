@@ -42,18 +42,21 @@ class RouteFigures:
     """One method on one route.
 
     :ivar statuses: status → how many answers
+    :ivar last: the status of the last one; 0: there was none
     """
 
-    __slots__ = ("durations", "statuses")
+    __slots__ = ("durations", "last", "statuses")
 
     def __init__(self) -> None:
         self.durations = Durations()
         self.statuses: dict[int, int] = {}
+        self.last = 0
 
     def add(self, status: int, seconds: float) -> None:
         """One more answer."""
         statuses = self.statuses
         statuses[status] = statuses.get(status, 0) + 1
+        self.last = status
         self.durations.add(seconds)
 
 
@@ -78,6 +81,10 @@ class Figures:
             self._durations,
             ("method", "route"),
         )
+
+    def of(self, method: str, route: str) -> RouteFigures | None:
+        """What was counted of a route; None: nothing yet."""
+        return self._routes.get((method, route))
 
     def begin(self, serving: Serving) -> None:
         """A request begins: its calls belong to its span."""

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from iii.engine.bindings import Binding
 from iii.engine.clock import Deadlines
 from iii.engine.module import ModuleApi
-from iii.errors import Code
+from iii.errors import Code, RegistrationError
 from iii.modules.http.config import JSON_BODY_LIMIT, HttpConfig
 from iii.modules.http.cors import Cors
 from iii.modules.http.entry import Entry
@@ -43,29 +43,57 @@ class HttpService:
 
     def __init__(self, api: ModuleApi, config: HttpConfig) -> None:
         self.api = api
-        self.config = config
         self.figures = Figures(api)
-        self.cors = Cors(config.cors)
         self.router: Router[Entry] = Router(ignore_trailing_slash=config.ignore_trailing_slash)
+        self.closing = False
+        self._started = api.clock.monotonic()
+        timeout_s = config.default_timeout / 1000
+        self.deadlines: Deadlines[Serving] = Deadlines(api.clock, timeout_s, Serving.overdue)
+        self.slot_waits: Deadlines[Serving] = Deadlines(
+            api.clock, timeout_s, Serving.waited_too_long
+        )
+        self.writer_waits: Deadlines[Serving] = Deadlines(
+            api.clock, WRITER_WAIT_S, Serving.no_writer
+        )
+        self.waiting = 0
+        self._bindings: dict[Binding, tuple[Route[Entry], Entry]] = {}
+        self._apply(config)
+
+    def _apply(self, config: HttpConfig) -> None:
+        self.config = config
+        self.cors = Cors(config.cors)
         self.slots = max(1, config.concurrency_request_limit)
         self.json_limit = JSON_BODY_LIMIT if config.body_limit is None else config.body_limit
         self.stream_limit = config.body_limit
         self.middleware = _global_middleware(config)
         name = config.request_id_header
         self.request_id_header = None if name is None else name.lower()
-        self.closing = False
         self.timeout_s = config.default_timeout / 1000
-        self.deadlines: Deadlines[Serving] = Deadlines(api.clock, self.timeout_s, Serving.overdue)
-        self.slot_waits: Deadlines[Serving] = Deadlines(
-            api.clock, self.timeout_s, Serving.waited_too_long
-        )
-        self.writer_waits: Deadlines[Serving] = Deadlines(
-            api.clock, WRITER_WAIT_S, Serving.no_writer
-        )
-        self.waiting = 0
         function_id = config.not_found_function
         self._not_found = None if function_id is None else not_found_route(function_id)
-        self._bindings: dict[Binding, tuple[Route[Entry], Entry]] = {}
+
+    def change(self, config: HttpConfig) -> bool:
+        """Serve with other settings from the next request on.
+
+        :returns: False when routes would be refused then; nothing was changed
+        """
+        if config.ignore_trailing_slash != self.config.ignore_trailing_slash:
+            try:
+                self._route_anew(ignore_trailing_slash=config.ignore_trailing_slash)
+            except RegistrationError:
+                return False
+        self._apply(config)
+        for deadlines in (self.deadlines, self.slot_waits):
+            deadlines.change(self.timeout_s)
+        return True
+
+    def _route_anew(self, *, ignore_trailing_slash: bool) -> None:
+        router: Router[Entry] = Router(ignore_trailing_slash=ignore_trailing_slash)
+        bindings = {}
+        for binding in self._bindings:
+            entry = Entry(binding, ignore_trailing_slash=ignore_trailing_slash)
+            bindings[binding] = (router.add(entry), entry)
+        self.router, self._bindings = router, bindings
 
     # Provider --------------------------------------------------------------------------
 
@@ -176,6 +204,10 @@ class HttpService:
     def _no_route(self, exchange: Exchange) -> None:
         if self._not_found is not None:
             self._take(Unmatched(self, exchange, self._not_found, ()))
+            return
+        if self.api.clock.monotonic() < self._started + self.config.startup_grace_ms / 1000:
+            message = f"no route matches {exchange.path} yet, workers are still coming back"
+            self._turn_away(exchange, 503, Code.STARTING, message, [_RETRY_AFTER])
             return
         message = f"no route matches {exchange.path}"
         self._turn_away(exchange, 404, Code.ROUTE_NOT_FOUND, message, [])

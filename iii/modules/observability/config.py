@@ -8,7 +8,7 @@ are told in the log and count as absent; a wrong value in a file stops the start
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from iii._version import __version__
 from iii.engine.ids import uuid4_text
 from iii.modules.observability.operators import operator_called
+from iii.tls import Tls
 
 log = Logger()
 T = TypeVar("T")
@@ -148,11 +149,14 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True):
 class ObservabilityConfig(msgspec.Struct, frozen=True):
     """``config:`` of ``iii-observability``; None: the key is absent."""
 
+    strict_keys: ClassVar[tuple[str, ...]] = ("tls",)
+
     enabled: bool | None = None
     level: str | None = None
     log_level: str | None = None
     format: str = "default"
     host: str | None = None
+    tls: Tls | None = None
 
     service_name: str | None = None
     service_version: str | None = None
@@ -205,6 +209,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     traced: bool
     host: str | None
+    tls: Tls | None
     service_name: str
     service_version: str
     service_namespace: str | None
@@ -273,6 +278,7 @@ def settings_of(config: ObservabilityConfig, environ: Mapping[str, str]) -> Sett
     return Settings(
         traced=_or(config.enabled, env.read("OTEL_ENABLED", _flag, True)),
         host=config.host,
+        tls=config.tls,
         service_name=config.service_name or env.read("OTEL_SERVICE_NAME", str, "iii"),
         service_version=config.service_version or env.read("SERVICE_VERSION", str, __version__),
         service_namespace=config.service_namespace

@@ -58,6 +58,12 @@ class Hub:
             tracing.gathering = self._gathering
             tracing.sink = self._records
 
+    def change(self, settings: Settings) -> None:
+        """Go on with other settings; new traces are chosen by them."""
+        self.settings = settings
+        if settings.traced:
+            self.engine.tracing.sample = sampler(settings, self.engine.clock.monotonic)
+
     def stop(self) -> None:
         """Hand on what there is, and follow nothing more."""
         tracing = self.engine.tracing

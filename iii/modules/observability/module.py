@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from typing import Any, ClassVar
 
+import msgspec
 from twisted.internet.defer import maybeDeferred
 from twisted.logger import Logger
 
@@ -29,6 +30,20 @@ from iii.modules.observability.spans.part import Spans
 
 log = Logger()
 
+#: Keys of the configuration that change while it runs.
+LIVE = frozenset(
+    {
+        "alerts",
+        "format",
+        "level",
+        "log_level",
+        "logs_console_output",
+        "logs_sampling_ratio",
+        "sampling",
+        "sampling_ratio",
+    }
+)
+
 
 class ObservabilityModule(Module):
     """Traces, metrics, logs, alerts.  Trigger types ``log`` and ``trace``."""
@@ -41,6 +56,9 @@ class ObservabilityModule(Module):
         super().__init__(settings)
         self._hub: Hub | None = None
         self._archive: Archive | None = None
+        self._logs: Logs | None = None
+        self._metrics: Metrics | None = None
+        self._prometheus: PrometheusServer | None = None
         self._parts: list[Any] = []
 
     def start(self, engine: ModuleApi) -> None:
@@ -53,19 +71,21 @@ class ObservabilityModule(Module):
         if settings.trace_storage is not None:
             self._archive = Archive(hub, settings.trace_storage, self.stores)
             self._archive.start()
-        spans, logs = Spans(hub, self._archive), Logs(hub, os.environ)
-        metrics = Metrics(
+        spans = Spans(hub, self._archive)
+        logs = self._logs = Logs(hub, os.environ)
+        metrics = self._metrics = Metrics(
             hub,
             durations=spans.durations_ms,
             stored_logs=lambda: None if logs.store is None else len(logs.store),
             stored_spans=lambda: spans.store.stats.spans if settings.traced else None,
         )
+        self._prometheus = PrometheusServer(hub, engine.not_ready)
         self._parts = [
             spans,
             logs,
             metrics,
             Exports(hub),
-            PrometheusServer(hub, engine.not_ready),
+            self._prometheus,
             Ingest(hub),
         ]
         if settings.traced:
@@ -75,6 +95,32 @@ class ObservabilityModule(Module):
         hub.start()
         for part in self._parts:
             part.start()
+
+    def change(self, settings: ObservabilityConfig) -> bool:
+        """Module: level, sampling and alerts change while it runs; nothing recorded is lost."""
+        hub, logs, metrics = self._hub, self._logs, self._metrics
+        if hub is None or logs is None or metrics is None:
+            return False
+        before: ObservabilityConfig = self.settings
+        changed = {
+            name
+            for name in ObservabilityConfig.__struct_fields__
+            if getattr(before, name) != getattr(settings, name)
+        }
+        if not changed <= LIVE:
+            return False
+        # One that nobody chose is another one each time.
+        id = hub.settings.service_instance_id
+        new = settings_of(settings, os.environ)
+        hub.change(msgspec.structs.replace(new, service_instance_id=id))
+        logs.change()
+        metrics.alerts.change()
+        return True
+
+    def renew(self) -> None:
+        """Module: read the certificate again."""
+        if self._prometheus is not None:
+            self._prometheus.renew()
 
     async def stop(self) -> None:
         """Module: hand on what is left, then let go of everything."""

@@ -14,7 +14,7 @@ from iii.engine.module import Module, ModuleApi
 from iii.modules.pubsub.adapter import PubSubAdapter
 from iii.modules.pubsub.adapters.local import LocalAdapter
 from iii.modules.pubsub.adapters.redis import RedisAdapter
-from iii.modules.pubsub.shapes import PublishInput, SubscribeTrigger, TopicRow
+from iii.modules.pubsub.shapes import PublishInput, SubscribeTrigger, TopicFigures, TopicRow
 from iii.modules.pubsub.topics import Topics
 
 
@@ -32,7 +32,7 @@ class PubSubModule(Module):
     def start(self, engine: ModuleApi) -> Awaitable[None] | None:
         """Module: offer the functions and the trigger type."""
         self._fanout = Fanout(engine, "pubsub")
-        topics = Topics(self.adapter, self._fanout)
+        topics = Topics(self.adapter, self._fanout, engine.clock)
         engine.instrument(
             "iii_pubsub_published_total",
             "counter",
@@ -53,6 +53,12 @@ class PubSubModule(Module):
             topics.rows,
             gives=list[TopicRow],
             description="List the topics that have subscribers",
+        )
+        engine.function(
+            "engine::pubsub::topics",
+            topics.figures,
+            gives=list[TopicFigures],
+            description="List the topics with their subscribers and rates",
         )
         engine.trigger_type(
             "subscribe",

@@ -25,6 +25,22 @@ class SubscribeTrigger(Struct):
     condition_function_id: str | None = None
 
 
+class TopicFigures(Struct):
+    """A row of ``engine::pubsub::topics``.
+
+    :ivar functions: the ids of those that hear its messages
+    :ivar published: messages from here since the start
+    :ivar rate_per_second: those of the last minute
+    """
+
+    name: str
+    broker_type: str
+    subscriber_count: int
+    functions: list[str]
+    published: int
+    rate_per_second: float
+
+
 class TopicRow(Struct):
     """A topic that somebody subscribes to.
 

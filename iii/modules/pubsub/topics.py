@@ -15,13 +15,15 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from iii.engine.bindings import Binding
+from iii.engine.clock import Clock
 from iii.engine.fanout import Fanout
 from iii.engine.invocations import Call
 from iii.engine.native import Empty
 from iii.engine.tally import Tally
 from iii.errors import Code, IIIError, RegistrationError
 from iii.modules.pubsub.adapter import Message, PubSubAdapter
-from iii.modules.pubsub.shapes import PublishInput, TopicRow
+from iii.modules.pubsub.rates import Rates
+from iii.modules.pubsub.shapes import PublishInput, TopicFigures, TopicRow
 
 NO_TOPIC = "Topic is not set"
 
@@ -34,10 +36,11 @@ class Topics:
     :ivar published: topic → how many messages came from here
     """
 
-    def __init__(self, adapter: PubSubAdapter, fanout: Fanout) -> None:
+    def __init__(self, adapter: PubSubAdapter, fanout: Fanout, clock: Clock) -> None:
         self._adapter = adapter
         self._fanout = fanout
         self.published = Tally()
+        self._rates = Rates(clock)
         # topic → binding → condition
         self._subscribers: dict[str, dict[Binding, str | None]] = {}
         self._topics: dict[Binding, str] = {}
@@ -76,6 +79,24 @@ class Topics:
             for topic, subscribers in sorted(self._subscribers.items())
         ]
 
+    def figures(self, _: Empty) -> list[TopicFigures]:
+        """``engine::pubsub::topics``: topics with subscribers or messages, by name."""
+        published = {labels[0]: count for labels, count in self.published}
+        rows = []
+        for topic in sorted(self._subscribers.keys() | published.keys()):
+            subscribers = self._subscribers.get(topic, {})
+            rows.append(
+                TopicFigures(
+                    topic,
+                    self._adapter.kind,
+                    sum(len(binding.registrations) for binding in subscribers),
+                    sorted({binding.function_id for binding in subscribers}),
+                    published.get(topic, 0),
+                    self._rates.per_second(topic),
+                )
+            )
+        return rows
+
     # Publishing ------------------------------------------------------------------------
 
     def publish(self, said: PublishInput, call: Call) -> Deferred[None] | None:
@@ -91,11 +112,12 @@ class Topics:
         sending = self._adapter.publish(message)
         if sending is not None:
             return sending.addCallback(self._sent, said.topic)
-        self.published.add(said.topic)
+        self._sent(None, said.topic)
         return None
 
     def _sent(self, _: None, topic: str) -> None:
         self.published.add(topic)
+        self._rates.add(topic)
 
     def received(self, message: Message) -> None:
         """The adapter has ``message``: hand it to the subscribers of its topic."""

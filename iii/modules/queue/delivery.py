@@ -111,6 +111,8 @@ class Delivery:
         self._now = engine.clock.monotonic
         self._limits: dict[int, Deadlines[_Attempt]] = {}
         self._stopped = False
+        #: attempts under way
+        self.running = 0
 
     def attempt(self, message: Message, target: Target, limit_ms: int, done: Done) -> None:
         """Make one; ``done`` is told its end, perhaps at once.
@@ -118,6 +120,7 @@ class Delivery:
         :param limit_ms: 0: it may take as long as it likes
         """
         attempt = _Attempt(message, target, limit_ms, done, self._now())
+        self.running += 1
         tracing = self._tracing
         if tracing.sink is not None:
             attempt.traceparent = tracing.context(attempt.traceparent, target.span)
@@ -222,6 +225,7 @@ class Delivery:
 
     def _end(self, attempt: _Attempt, outcome: Outcome, error: ErrorBody | None = None) -> None:
         attempt.over = True
+        self.running -= 1
         if attempt.limit_ms:
             self._limit(attempt.limit_ms).discard(attempt)
         if attempt.condition is not None:

@@ -19,7 +19,7 @@ from iii.engine.invocations import Call
 from iii.engine.module import ModuleApi
 from iii.engine.tracecontext import UNRECORDED
 from iii.errors import Code, IIIError
-from iii.modules.queue.adapter import New, Once, QueueAdapter
+from iii.modules.queue.adapter import New, NotSupported, Once, QueueAdapter
 from iii.modules.queue.adapter import Receipt as Kept
 from iii.modules.queue.figures import Figures
 from iii.modules.queue.named import NamedQueues
@@ -192,6 +192,9 @@ class Publishing:
         if not isinstance(error, IIIError):
             putting.refused(Code.INTERNAL_ERROR, str(error))
             failure.raiseException()
+        if isinstance(error, NotSupported):
+            putting.refused(error.code, error.message)
+            raise error
         text = f"{self._adapter.kind}: {error.message}"
         putting.refused(Code.ENQUEUE_ERROR, text)
         raise IIIError(Code.ENQUEUE_ERROR, text) from error

@@ -11,6 +11,9 @@ from contextlib import suppress
 from iii.engine.clock import Clock
 from iii.engine.module import Module, ModuleApi
 from iii.modules.queue.adapter import NotSupported, QueueAdapter
+from iii.modules.queue.adapters.bridge import BridgeAdapter
+from iii.modules.queue.adapters.rabbitmq import RabbitAdapter
+from iii.modules.queue.adapters.redis import RedisAdapter
 from iii.modules.queue.admin import Admin
 from iii.modules.queue.builtin import BuiltinAdapter
 from iii.modules.queue.config import QueueConfig
@@ -29,7 +32,12 @@ class QueueModule(Module):
 
     name = "iii-queue"
     config = QueueConfig
-    adapters = {"builtin": BuiltinAdapter}
+    adapters = {
+        "builtin": BuiltinAdapter,
+        "redis": RedisAdapter,
+        "rabbitmq": RabbitAdapter,
+        "bridge": BridgeAdapter,
+    }
 
     def __init__(self, settings: QueueConfig) -> None:
         super().__init__(settings)
@@ -73,6 +81,11 @@ class QueueModule(Module):
         show_file_size(engine, "queue", self.stores)
         self._clock = engine.clock
         engine.on_functions_changed(self._functions_changed)
+
+    @property
+    def awaited(self) -> int:
+        """Module: messages that are being worked on."""
+        return 0 if self._delivery is None else self._delivery.running
 
     def closing(self) -> None:
         """Module: take no more messages; those that run may finish."""

@@ -19,6 +19,7 @@ DEFAULT_BACKOFF_MS = 1_000
 #: No back-off is longer, however often a message failed: a year.
 LONGEST_WAIT_MS = 365 * 24 * 3600 * 1000
 DEFAULT_DISPATCH_TIMEOUT_MS = 30 * 60 * 1000
+HIGHEST_BROKER_PRIORITY = 255
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Backoff = Literal["fixed", "exponential"]
@@ -39,6 +40,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     :ivar jitter: adds up to a quarter, so that messages that failed together part
     :ivar dispatch_timeout_ms: bound of one attempt; 0: none
     :ivar delay_ms: wait before the first attempt
+    :ivar max_priority: of a broker that has to be told beforehand (RabbitMQ); None: it has none
+    :ivar priority_field: there, the member of ``data`` that is the priority
     """
 
     concurrency: int = DEFAULT_CONCURRENCY
@@ -55,6 +58,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     delay_ms: int = 0
     ttl_ms: int | None = None
     rate_limit: RateLimit | None = None
+    max_priority: int | None = None
+    priority_field: str | None = None
 
     def wait_ms(self, attempts: int, chance: float) -> int:
         """The back-off after so many attempts.
@@ -71,14 +76,17 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of ``queue_configs``."""
+    """One entry of ``queue_configs``.
+
+    :ivar backoff: None: what the adapter does by itself
+    """
 
     type: str = "standard"
     concurrency: Count | None = None
     max_retries: Count = DEFAULT_ATTEMPTS
     message_group_field: str | None = None
     backoff_ms: Count = DEFAULT_BACKOFF_MS
-    backoff: Backoff = "exponential"
+    backoff: Backoff | None = None
     max_backoff_ms: Count | None = None
     jitter: bool = False
     poll_interval_ms: Count = 100
@@ -101,6 +109,12 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
             return (
                 f"Queue '{name}' is of type 'fifo', whose groups run one message at a time: "
                 "'concurrency_key' is for standard queues"
+            )
+        highest = self.max_priority
+        if isinstance(highest, int) and not 1 <= highest <= HIGHEST_BROKER_PRIORITY:
+            return (
+                f"Queue '{name}' has 'max_priority' {highest}; it must be between 1 and "
+                f"{HIGHEST_BROKER_PRIORITY}"
             )
         key = self.key_field
         rate_key = None if self.rate_limit is None else self.rate_limit.key_field
@@ -149,10 +163,16 @@ class NamedQueue(msgspec.Struct, frozen=True, kw_only=True):
             ordered=fifo,
             max_attempts=max(1, self.max_retries),
             backoff_ms=self.backoff_ms,
-            backoff=self.backoff,
+            backoff=self.backoff or "exponential",
             max_backoff_ms=self.max_backoff_ms,
             jitter=self.jitter,
             dispatch_timeout_ms=limit,
             ttl_ms=self.ttl_ms,
             rate_limit=self.rate_limit,
+            max_priority=_whole(self.max_priority),
+            priority_field=self.priority_field,
         )
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -13,7 +13,7 @@ import msgspec
 from iii.engine.bindings import Binding
 from iii.errors import Code, RegistrationError
 from iii.modules.queue.limits import RateLimit
-from iii.modules.queue.settings import LaneSettings
+from iii.modules.queue.settings import HIGHEST_BROKER_PRIORITY, LaneSettings
 
 LARGEST_NUMBER = 2**53
 
@@ -66,6 +66,7 @@ def _settings(said: dict[str, Any], defaults: LaneSettings) -> LaneSettings:
         ("dispatchTimeoutMs", "dispatch_timeout_ms", 1),
         ("ttlMs", "ttl_ms", 1),
         ("concurrencyPerKey", "per_key", 1),
+        ("maxPriority", "max_priority", 1),
     ):
         number = _whole(said.get(key))
         if number is not None:
@@ -93,13 +94,14 @@ def _rate_limit(said: Any) -> dict[str, Any]:
 
 
 def _consistent(settings: LaneSettings) -> LaneSettings:
-    """A serial queue has one group; a slot per key is one at least; a ttl of 0 is none."""
+    """A serial queue has one group; a slot per key is one at least; of a bound 0 is none."""
     return msgspec.structs.replace(
         settings,
         key_field=None if settings.serial else settings.key_field,
         concurrency=min(1, settings.concurrency) if settings.serial else settings.concurrency,
         per_key=max(1, settings.per_key),
         ttl_ms=settings.ttl_ms or None,
+        max_priority=min(settings.max_priority or 0, HIGHEST_BROKER_PRIORITY) or None,
     )
 
 

@@ -170,7 +170,7 @@ class Topics:
             route.append(queue)
         paused = self._is_paused(queue) or self._is_paused(kept_for_all)
         self._note(self._adapter.remember(queue, subscribed=True, left_ms=None, paused=paused))
-        if kept_for_all in route:
+        if kept_for_all in route or self._is_subscribed(kept_for_all):
             self._consume(group)
         elif not group.taking_over:
             group.taking_over = True
@@ -193,6 +193,18 @@ class Topics:
         if group.subscriptions and not group.taking_over:
             self._adapter.consume(group.queue, _newest(group).settings, group.executor)
             self._adapter.look_again(group.queue)
+
+    def _subscribed(self, name: str) -> list[QueueName]:
+        """The groups of a topic, also those that only other engines have triggers for."""
+        return [
+            queue
+            for queue, facts in self._adapter.facts().items()
+            if queue.kind != "named" and queue.name == name and facts.subscribed
+        ]
+
+    def _is_subscribed(self, queue: QueueName) -> bool:
+        facts = self._adapter.known(queue)
+        return facts is not None and facts.subscribed
 
     def _is_paused(self, queue: QueueName) -> bool:
         facts = self._adapter.known(queue)
@@ -229,11 +241,14 @@ class Topics:
         if queue in route:
             route.remove(queue)
         await self._adapter.remember(queue, subscribed=False)
+        if self._is_subscribed(queue):
+            return  # another engine has triggers for it
         gone = 0
-        if route and queue.kind == "topic":
+        others = self._subscribed(queue.name)
+        if others and queue.kind == "topic":
             gone = await self._adapter.purge([queue], None)
         elif queue.kind == "group":
-            if not route:
+            if not others:
                 await self._adapter.move(queue, [topic(queue.name)])
             gone = await self._adapter.drop(queue)
         if gone:

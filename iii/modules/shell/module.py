@@ -72,6 +72,11 @@ class ExecModule(Module):
         self.closing()
         return None if self.pipeline is None else self.pipeline.stop()
 
+    def abandon(self) -> None:
+        """Module: kill what runs."""
+        if self.pipeline is not None:
+            self.pipeline.kill()
+
     def _spawn(self, command: str, name: str) -> Group:
         prefix = self.settings.prefix
         label = name if prefix is True else prefix

@@ -114,6 +114,12 @@ class Pipeline:
         self._closed = True
         self._stop_backoff()
 
+    def kill(self) -> None:
+        """End everything this instant, as far as it has begun."""
+        self._closed = True
+        for group in self._groups:
+            group.kill()
+
     async def stop(self) -> None:
         """End everything; cancelled, it kills what is left."""
         self.close()

@@ -52,9 +52,9 @@ Keep = Callable[[LogRecord, bool], None]
 class Capture:
     """Observes the log of this process.
 
-    :param levels: which events count
     :param keep: takes records
     :param is_about_us: says of an event that it tells of delivering logs
+    :ivar levels: which events count
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Capture:
         self._hub = hub
         self._engine = hub.engine
         self._resource = hub.settings.resource
-        self._levels = levels
+        self.levels = levels
         self._keep = keep
         self._is_about_us = is_about_us
         self._thread: int | None = None
@@ -88,7 +88,7 @@ class Capture:
     def __call__(self, event: Event) -> None:
         """ILogObserver."""
         weight = weight_of(event)
-        if "log_stored" in event or not self._levels.shows(namespace_of(event), weight):
+        if "log_stored" in event or not self.levels.shows(namespace_of(event), weight):
             return
         if threading.get_ident() == self._thread:
             if not self._busy:

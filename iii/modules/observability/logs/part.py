@@ -51,6 +51,7 @@ class Logs:
 
     def __init__(self, hub: Hub, environ: Mapping[str, str]) -> None:
         self._hub = hub
+        self._environ = environ
         settings, clock = hub.settings, hub.engine.clock
         self.store: LogStore | None = None
         if settings.logs_enabled:
@@ -84,6 +85,11 @@ class Logs:
             self.store.start()
         if self._capture is not None:
             self._capture.start()
+
+    def change(self) -> None:
+        """The settings have another log level."""
+        if self._capture is not None:
+            self._capture.levels = Levels.of(self._hub.settings.directives, self._environ)
 
     def stop(self) -> None:
         """Listen no more."""

@@ -7,7 +7,10 @@ its beginning was told.  A rule whose metric has no value is passed over: nothin
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from iii.engine.native import Empty
+from iii.errors import Code, IIIError
 from iii.modules.observability.hub import Hub
 from iii.modules.observability.metrics import shapes
 from iii.modules.observability.metrics.actions import Actions, Event
@@ -36,15 +39,32 @@ class Alert:
         self.triggered_ms: int | None = None
         self.triggered_at = 0.0
         self.told = False
+        # When its silence ends: monotonic, and for people.
+        self._silent_until = 0.0
+        self._silent_until_ms = 0
+
+    def silence(self, seconds: float, now: float, now_ms: int) -> int | None:
+        """Keep quiet for ``seconds``; until when, in milliseconds, or None: it speaks."""
+        self._silent_until = now + seconds
+        self._silent_until_ms = now_ms + round(seconds * 1000)
+        return self.silenced_until(now)
+
+    def silenced_until(self, now: float) -> int | None:
+        """When its silence ends, in milliseconds; None: it is not silent."""
+        return self._silent_until_ms if now < self._silent_until else None
 
     def evaluate(self, value: float, now: float, now_ms: int) -> Event | None:
         """The rule's value is ``value``; what there is to tell."""
         said = self.rule.said
         self.value, self.evaluated_ms = value, now_ms
         self.firing = self.rule.holds(value)
+        silent = self.silenced_until(now) is not None
         if not self.firing:
             ended, self.told = self.told, False
-            return self._event(value, now_ms, resolved=True) if ended and said.resolve else None
+            tells = ended and said.resolve and not silent
+            return self._event(value, now_ms, resolved=True) if tells else None
+        if silent:
+            return None
         if self.triggered_ms is not None and now - self.triggered_at < said.cooldown_seconds:
             return None
         self.triggered_at, self.triggered_ms, self.told = now, now_ms, True
@@ -64,8 +84,9 @@ class Alerts:
     def __init__(self, hub: Hub, store: MetricStore) -> None:
         self._hub = hub
         self._clock = hub.engine.clock
-        self._rules = [Rule(said) for said in hub.settings.alerts]
-        self._alerts = [Alert(rule) for rule in self._rules if rule.said.enabled]
+        self._rules: list[Rule] = []
+        self._alerts: list[Alert] = []
+        self._choose()
         self._readings = Readings(hub.engine, store, [alert.rule for alert in self._alerts])
         self._actions = Actions(hub)
         self._ticker = Ticker(self._clock, lambda: EVALUATE_S, self.evaluate_all)
@@ -77,11 +98,29 @@ class Alerts:
         if self._alerts:
             self._ticker.start(first_s=0.0)
 
+    def change(self) -> None:
+        """The settings have other rules.  Those that were there before stay as they stand."""
+        self._hub.forget(self._readings.add)
+        self._ticker.stop()
+        self._choose()
+        self._readings.change([alert.rule for alert in self._alerts])
+        self.start()
+
     def stop(self) -> None:
         """Part: look no more, and leave actions that are under way."""
         self._hub.forget(self._readings.add)
         self._ticker.stop()
         self._actions.stop()
+
+    def _choose(self) -> None:
+        rules, alerts = list(self._rules), list(self._alerts)
+        self._rules, self._alerts = [], []
+        for said in self._hub.settings.alerts:
+            rule = next((known for known in rules if known.said == said), None) or Rule(said)
+            alert = next((known for known in alerts if known.rule is rule), None)
+            self._rules.append(rule)
+            if said.enabled:
+                self._alerts.append(alert or Alert(rule))
 
     def evaluate_all(self) -> list[Event]:
         """Look at every rule, and run the actions; the alerts that were triggered."""
@@ -103,6 +142,7 @@ class Alerts:
         """``engine::alerts::list``."""
         if not self._rules:
             return shapes.AlertsList([], 0, self._clock.wall_ms(), message=NO_RULES)
+        now = self._clock.monotonic()
         rows = [
             shapes.AlertRow(
                 alert.rule.said.name,
@@ -112,6 +152,7 @@ class Alerts:
                 alert.value,
                 alert.rule.said.threshold,
                 alert.rule.operator.name,
+                UNSET if (until := alert.silenced_until(now)) is None else until,
             )
             for alert in self._alerts
             if alert.evaluated_ms is not None
@@ -119,6 +160,18 @@ class Alerts:
         firing = sum(1 for row in rows if row.firing)
         rules = [_row(rule) for rule in self._rules]
         return shapes.AlertsList(rows, firing, self._clock.wall_ms(), rules=rules)
+
+    def silence(self, asked: shapes.SilenceInput) -> shapes.Silenced:
+        """``engine::alerts::silence``: it goes on to be evaluated, and does nothing.
+
+        :raises IIIError: no enabled alert has that name
+        """
+        named = [alert for alert in self._alerts if alert.rule.said.name == asked.name]
+        if not named:
+            raise IIIError(Code.NOT_FOUND, f"Alert '{asked.name}' not found")
+        now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
+        until = [alert.silence(asked.seconds, now, now_ms) for alert in named]
+        return shapes.Silenced(asked.name, until[0])
 
     def evaluate(self, _: Empty) -> shapes.AlertsEvaluated:
         """``engine::alerts::evaluate``."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from iii.engine.module import FunctionRow
 from iii.engine.native import Empty
 from iii.modules.observability.hub import Hub
-from iii.modules.observability.metrics import shapes
+from iii.modules.observability.metrics import lately, shapes
 from iii.modules.observability.metrics.alerts import Alerts
+from iii.modules.observability.metrics.history import History
 from iii.modules.observability.metrics.listing import Listing, Measure
 from iii.modules.observability.metrics.rollups import Rollups
 from iii.modules.observability.metrics.status import Count, Status
@@ -29,6 +30,7 @@ class Metrics:
         self.store = MetricStore(hub)
         self.alerts = Alerts(hub, self.store)
         self.rollups = Rollups(hub)
+        self._history = History(hub)
         self._workers = WorkerMetrics(hub)
         self._listing = Listing(hub, self.store, durations)
         self._status = Status(hub, self.store, stored_logs, stored_spans)
@@ -39,10 +41,12 @@ class Metrics:
         self._workers.start()
         self.rollups.start()
         self.alerts.start()
+        self._history.start()
         self._hub.engine.functions(self._table(), {})
 
     def stop(self) -> None:
         """Part: listen no more."""
+        self._history.stop()
         self.alerts.stop()
         self.rollups.stop()
         self._workers.stop()
@@ -91,5 +95,33 @@ class Metrics:
                 Empty,
                 shapes.AlertsEvaluated,
                 "Evaluate all alert rules now",
+            ),
+            (
+                "engine::alerts::silence",
+                self.alerts.silence,
+                shapes.SilenceInput,
+                shapes.Silenced,
+                "Keep an alert from acting for a while",
+            ),
+            (
+                "engine::metrics::snapshot",
+                self._history.snapshot,
+                Empty,
+                lately.Snapshot,
+                "How the engine does right now",
+            ),
+            (
+                "engine::metrics::history",
+                self._history.listed,
+                lately.HistoryInput,
+                lately.HistoryList,
+                "How the engine did in the last hour",
+            ),
+            (
+                "engine::functions::stats",
+                self._history.stats,
+                lately.StatsInput,
+                None,
+                "How functions did in the last hour",
             ),
         )

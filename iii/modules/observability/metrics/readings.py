@@ -49,6 +49,15 @@ class Readings:
         for rule in rules:
             self._prepare(rule)
 
+    def change(self, rules: list[Rule]) -> None:
+        """Read the values of ``rules``; those that are known already go on."""
+        wanted = {rule.said.metric for rule in rules}
+        self._windows = {rule: seen for rule, seen in self._windows.items() if rule in rules}
+        self._totals = {name: total for name, total in self._totals.items() if name in wanted}
+        for rule in rules:
+            if rule not in self._windows:
+                self._prepare(rule)
+
     @property
     def wants_metrics(self) -> bool:
         """Whether ``add`` must be told of workers' metrics."""
@@ -98,8 +107,8 @@ class Readings:
         elif rule.said.mode == "delta" and name in COUNTERS:
             self._watch(rule, (self._total(name) or 0.0,))
         elif rule.said.mode == "delta" and name not in NAMES:
-            self._totals[name] = None
-            self._watch(rule, (0.0,))
+            self._totals.setdefault(name, None)
+            self._watch(rule, (self._totals[name] or 0.0,))
 
     def _watch(self, rule: Rule, totals: tuple[float, ...]) -> None:
         self._windows[rule] = Window(rule.said.window_seconds, self._now(), totals)

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from iii.modules.observability.model import Pairs
 
 Unsigned = Annotated[int, Meta(ge=0)]
+MAX_SILENCE_S = 30 * 24 * 3600
 
 
 class MetricsInput(Struct):
@@ -269,7 +270,10 @@ class Health(Struct):
 
 
 class AlertRow(Struct):
-    """The state of an alert; times in milliseconds."""
+    """The state of an alert; times in milliseconds.
+
+    :ivar silenced_until: it does not act before then
+    """
 
     name: str
     firing: bool
@@ -278,6 +282,7 @@ class AlertRow(Struct):
     current_value: float | None
     threshold: float
     operator: str
+    silenced_until: int | UnsetType = UNSET
 
 
 class AlertRuleRow(Struct):
@@ -303,6 +308,20 @@ class AlertsList(Struct):
     timestamp: int
     message: str | UnsetType = UNSET
     rules: list[AlertRuleRow] | UnsetType = UNSET
+
+
+class SilenceInput(Struct):
+    """``engine::alerts::silence``; 0 seconds: not any more."""
+
+    name: str
+    seconds: Annotated[float, Meta(ge=0, le=MAX_SILENCE_S)]
+
+
+class Silenced(Struct):
+    """The answer; ``silenced_until`` in milliseconds, None: it is not silent."""
+
+    name: str
+    silenced_until: int | None
 
 
 class TriggeredAlert(Struct):

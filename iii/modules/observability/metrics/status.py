@@ -14,6 +14,7 @@ Count = Callable[[], int | None]
 """How many are stored; None: there is no store."""
 
 HEALTHY = "healthy"
+DEGRADED = "degraded"
 DISABLED = "disabled"
 
 
@@ -25,15 +26,16 @@ class Status:
     """
 
     def __init__(self, hub: Hub, store: MetricStore, logs: Count, spans: Count) -> None:
-        self._settings = hub.settings
+        self._hub = hub
         self._wall_ms = hub.engine.clock.wall_ms
+        self._troubles = hub.engine.troubles
         self._store = store
         self._logs = logs
         self._spans = spans
 
     def sampling(self, _: Empty) -> shapes.SamplingRules:
         """``engine::sampling::rules``."""
-        settings = self._settings
+        settings = self._hub.settings
         sampling = settings.sampling
         traces = shapes.TraceSampling(
             settings.sampling_ratio if sampling.default is None else sampling.default,
@@ -48,7 +50,7 @@ class Status:
 
     def health(self, _: Empty) -> shapes.Health:
         """``engine::health::check``."""
-        settings = self._settings
+        settings = self._hub.settings
         otel = shapes.Component(
             HEALTHY if settings.traced else DISABLED,
             {
@@ -63,7 +65,11 @@ class Status:
             "logs": _component("stored_logs", self._logs()),
             "spans": _component("stored_spans", self._spans()),
         }
-        return shapes.Health(HEALTHY, components, self._wall_ms(), __version__)
+        troubles = self._troubles()
+        for where, reason in troubles.items():
+            components[where] = shapes.Component(DEGRADED, {"reason": reason})
+        overall = DEGRADED if troubles else HEALTHY
+        return shapes.Health(overall, components, self._wall_ms(), __version__)
 
 
 def _component(name: str, stored: int | None) -> shapes.Component:

@@ -25,6 +25,7 @@ from iii.modules.observability.prometheus.scrape import Scrape
 from iii.modules.observability.prometheus.sdkseries import SdkSeries
 from iii.modules.observability.prometheus.snapshot import Snapshots
 from iii.net import listen, shown
+from iii.tlsport import Certificates, certificates
 
 log = Logger()
 
@@ -54,6 +55,7 @@ class PrometheusServer:
         site: Any = _Site
         self._connections = _Connections(site(root, timeout=IDLE_LIMIT_S, reactor=self._reactor))
         self._ports: list[Any] = []
+        self._certificates: Certificates | None = None
 
     @property
     def port(self) -> int | None:
@@ -64,13 +66,22 @@ class PrometheusServer:
         """Listen.
 
         :raises StartError: the host can't be listened on
+        :raises TlsError: its certificate is no good
         """
         if not self._on:
             return
         setting = "the setting 'prometheus_port' of iii-observability (0: none)"
-        host = self._hub.settings.host
+        settings, clock = self._hub.settings, self._hub.engine.clock
+        self._certificates = certificates(settings.tls, clock, "the metrics port")
         try:
-            self._ports = listen(self._reactor, self._connections, host, self._port, setting)
+            self._ports = listen(
+                self._reactor,
+                self._connections,
+                settings.host,
+                self._port,
+                setting,
+                self._certificates,
+            )
         except StartError as error:
             if error.code != Code.ADDRESS_IN_USE:
                 raise
@@ -79,6 +90,11 @@ class PrometheusServer:
         self._hub.on_metrics(self._series.add)
         self._hub.engine.announce("metrics", self.port)
         log.info("metrics are served on {addresses}", addresses=", ".join(map(shown, self._ports)))
+
+    def renew(self) -> None:
+        """Read the certificate again."""
+        if self._certificates is not None:
+            self._certificates.renew()
 
     async def stop(self) -> None:
         """Listen no more, and end what is left."""

@@ -8,6 +8,7 @@ fails, memory answers, and ``storage`` says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -18,11 +19,12 @@ from iii.modules.observability.beyond import Beyond, Found, Storage
 from iii.modules.observability.hub import Hub
 from iii.modules.observability.model import Span
 from iii.modules.observability.spans import groups, shapes
+from iii.modules.observability.spans.otlp import otlp_document
 from iii.modules.observability.spans.pace import Pace
 from iii.modules.observability.spans.pages import page_of, query_of
 from iii.modules.observability.spans.query import Search
 from iii.modules.observability.spans.store import SpanStore
-from iii.modules.observability.spans.tree import MAX_TREE_SPANS, tree
+from iii.modules.observability.spans.tree import MAX_TREE_SPANS, spans_of, tree
 from iii.storage.store import StoreError
 
 log = Logger()
@@ -37,6 +39,7 @@ class TraceFunctions:
     def __init__(self, hub: Hub, store: SpanStore, beyond: Beyond | None = None) -> None:
         self._engine = hub.engine
         self._clock = hub.engine.clock
+        self._own = hub.settings.resource
         self._collapse = hub.settings.collapse_spans
         self._store = store
         self._beyond = beyond
@@ -58,6 +61,13 @@ class TraceFunctions:
                     shapes.TreeInput,
                     shapes.Tree,
                     "Get a trace as a tree of spans",
+                ),
+                (
+                    "engine::traces::export",
+                    self.export,
+                    shapes.TreeInput,
+                    None,
+                    "Get a trace as an OTLP JSON document",
                 ),
                 (
                     "engine::traces::group_by",
@@ -94,6 +104,13 @@ class TraceFunctions:
         older = await self._older(asked.trace_id)
         pace = Pace(self._clock)
         return await tree(self._store, pace, asked.trace_id, self._collapse, older)
+
+    async def export(self, asked: shapes.TreeInput) -> dict[str, Any]:
+        """``engine::traces::export``: of what is over; nothing of a trace nobody knows."""
+        self._store.require()
+        older = await self._older(asked.trace_id)
+        spans = await spans_of(self._store, Pace(self._clock), asked.trace_id, older)
+        return otlp_document((span for span in spans if not span.pending), self._own)
 
     async def group_by(self, asked: shapes.GroupByInput) -> shapes.Groups:
         """``engine::traces::group_by``, of what is in memory, also with traces on disk."""

@@ -51,6 +51,14 @@ async def tree(
     return Raw(b'{"roots":[%b]%b}' % (roots, more))
 
 
+async def spans_of(
+    store: SpanStore, pace: Pace, trace_id: str, older: Sequence[Span]
+) -> list[Span]:
+    """The spans of a trace in the order of their start, the first ``MAX_TREE_SPANS``."""
+    spans = await _in_memory(store, pace, trace_id)
+    return (_united(spans, older) if older else spans)[:MAX_TREE_SPANS]
+
+
 async def _in_memory(store: SpanStore, pace: Pace, trace_id: str) -> list[Span]:
     """The earliest spans of a trace, one more than are shown."""
     found: list[tuple[int, int, int]] = []

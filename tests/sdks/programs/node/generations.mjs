@@ -21,7 +21,7 @@ const LISTS = {
   triggers: ['engine::registered-triggers::list', 'registered_triggers', 'function_id'],
 }
 
-async function optional(name) {
+export async function optional(name) {
   try {
     return await import(name)
   } catch (error) {

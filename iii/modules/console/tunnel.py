@@ -1,0 +1,191 @@
+"""``/ws/streams``: the engine's stream port on the console's own origin.
+
+The upgrade is repeated to the stream port, and from then on bytes are passed both ways,
+each side held back when the other is slow.  The stream port answers the upgrade, pings and
+closes; nothing of that is looked at here.
+
+What was shown to the console is the console's: its cookie and its token go no further.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.ssl import CertificateOptions
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from iii.modules.console.api import error
+from iii.modules.console.backend import Backend
+from iii.modules.console.entrance import Entrance
+from iii.modules.console.facts import Facts
+from iii.modules.console.visit import Visit
+from iii.net import show_address
+
+log = Logger()
+
+CONNECT_S = 10.0
+MAX_TUNNELS = 100
+#: Of the connection to us, or said anew.
+_NOT_PASSED = frozenset(
+    ("host", "origin", "cookie", "authorization", "x-forwarded-for", "forwarded", "content-length")
+)
+
+
+class _Side(Protocol):
+    """One end of a tunnel; ``other`` is the other one."""
+
+    other: _Side | None = None
+    ended = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Twisted: pass it on."""
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Twisted: this end is gone, so the other goes when it has everything."""
+        self.ended = True
+        other, self.other = self.other, None
+        if other is not None:
+            other.other = None
+            if other.transport is not None:
+                transport: Any = other.transport
+                transport.unregisterProducer()
+                transport.loseConnection()
+        self.gone()
+
+    def gone(self) -> None:
+        """This end is gone."""
+
+
+class _Browser(_Side):
+    """The end towards the browser."""
+
+    def __init__(self, tunnels: set[_Browser]) -> None:
+        self._tunnels = tunnels
+
+    def connectionMade(self) -> None:
+        """Twisted: the request was taken over."""
+        self._tunnels.add(self)
+
+    def gone(self) -> None:
+        """Side."""
+        self._tunnels.discard(self)
+
+
+class Tunnels:
+    """All tunnels of one console."""
+
+    def __init__(self, reactor: Any, engine: Backend, facts: Facts, entrance: Entrance) -> None:
+        self._reactor = reactor
+        self._engine = engine
+        self._facts = facts
+        self._entrance = entrance
+        self._open: set[_Browser] = set()
+        self._connecting: set[Deferred[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def upgrade(self, visit: Visit) -> None:
+        """Make one of ``visit``."""
+        if len(self._open) + len(self._connecting) >= MAX_TUNNELS:
+            visit.send(error(503, "too many stream connections"))
+            return
+        connecting = Deferred.fromCoroutine(self._connect(visit))
+        self._connecting.add(connecting)
+        connecting.addErrback(self._failed, visit)
+        connecting.addBoth(lambda _: self._connecting.discard(connecting))
+
+    def stop(self) -> None:
+        """End them all."""
+        for connecting in list(self._connecting):
+            connecting.cancel()
+        for browser in list(self._open):
+            transport: Any = browser.transport
+            transport.abortConnection()
+
+    async def _connect(self, visit: Visit) -> None:
+        instance = await self._facts.instance()
+        endpoint = None if instance is None else instance["endpoints"].get("stream")
+        if endpoint is None:
+            visit.send(error(503, "WebSocket error: the engine has no stream port"))
+            return
+        host = self._engine.stream_host(endpoint["host"])
+        side = await self._endpoint(host, endpoint).connect(Factory.forProtocol(_Side))
+        if visit.over:
+            side.transport.loseConnection()
+            return
+        side.transport.write(self._request(visit, show_address(host, endpoint["port"])))
+        browser = _Browser(self._open)
+        browser.other, side.other = side, browser
+        _take_over(visit, browser)
+
+    def _endpoint(self, host: str, endpoint: dict[str, Any]) -> IStreamClientEndpoint:
+        port = endpoint["port"]
+        plain: Any = HostnameEndpoint(self._reactor, host.encode("idna"), port, timeout=CONNECT_S)
+        if not endpoint["tls"]:
+            return plain  # type: ignore[no-any-return]
+        # The engine itself told where it is; there is nobody else to be mistaken for.
+        creator = _Unchecked(CertificateOptions(verify=False).getContext())
+        found: IStreamClientEndpoint = wrapClientTLS(creator, plain)
+        return found
+
+    def _request(self, visit: Visit, host: str) -> bytes:
+        """The upgrade, to the stream port."""
+        uri = "/" + (f"?{visit.query_text}" if visit.query_text else "")
+        lines = [f"GET {uri} HTTP/1.1", f"host: {host}", f"x-forwarded-for: {visit.client}"]
+        cookies = self._entrance.without_ours(visit.headers.get("cookie", ""))
+        if cookies:
+            lines.append(f"cookie: {cookies}")
+        if not self._entrance.asks and "authorization" in visit.headers:
+            lines.append(f"authorization: {visit.headers['authorization']}")
+        lines += [
+            f"{name}: {value}" for name, value in visit.headers.items() if name not in _NOT_PASSED
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _failed(self, failure: Failure, visit: Visit) -> None:
+        if failure.check(ConnectError, CancelledError) is None:
+            log.failure("a stream connection could not be made", failure)
+        visit.send(error(503, f"WebSocket error: {failure.getErrorMessage()}"))
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Unchecked:
+    """Makes TLS clients that do not ask who the other one is."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
+        """Twisted: a connection."""
+        return SSL.Connection(self._context, None)
+
+
+def _take_over(visit: Visit, browser: _Browser) -> None:
+    """From here on the connection of ``visit`` is ``browser``'s."""
+    channel: Any = visit.request.channel
+    transport: Any = channel.transport
+    visit.over = True
+    channel.setTimeout(None)
+    transport.unregisterProducer()
+    early = b"".join(channel._dataBuffer)
+    # As Autobahn takes over: the channel has no transport any more.
+    channel.transport = None
+    transport.wrappedProtocol = browser
+    browser.makeConnection(transport)
+    other: Any = browser.other
+    transport.registerProducer(other.transport, True)
+    other.transport.registerProducer(transport, True)
+    transport.resumeProducing()
+    if early:
+        browser.dataReceived(early)

@@ -1,0 +1,1 @@
+"""Where messages are kept, besides the adapter that needs nothing installed."""

@@ -1,0 +1,237 @@
+"""What has to be there on the broker before a message can go: declared once, kept in mind.
+
+Nothing of it is ever changed: a queue or an exchange that is there with other arguments
+(another release made it, or the configuration changed) is used as it is.  What is kept in
+mind is forgotten with the connection, because the broker that comes back may be empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from iii.modules.queue.adapters.rabbitmq.names import Names, Place
+from iii.modules.queue.names import QueueName
+from iii.modules.queue.settings import LaneSettings
+from iii.rabbitmq import Broker, BrokerError, Desk
+
+log = Logger()
+
+#: A message whose function is nowhere is looked at again after this, by whichever engine.
+PARKED_MS = 30_000
+
+Make = Callable[[], Awaitable[None]]
+
+
+class Topology:
+    """The exchanges, queues and bindings of one adapter."""
+
+    def __init__(self, broker: Broker, names: Names) -> None:
+        self._broker = broker
+        self._names = names
+        self._there: set[Hashable] = set()
+        self._pending: dict[Hashable, list[Deferred[None]]] = {}
+        self._settings: dict[QueueName, LaneSettings] = {}
+        self._told: set[str] = set()
+        #: topics of which the queue is a group: bound to the exchange
+        self.subscribed: set[QueueName] = set()
+        #: named queues whose retry queue waits for another time than the settings say
+        self._other_retry: set[QueueName] = set()
+
+    def forget(self) -> None:
+        """The connection was lost."""
+        self._there.clear()
+
+    def settings_of(self, queue: QueueName, settings: LaneSettings) -> None:
+        """What ``queue`` is to be declared with."""
+        self._settings[queue] = settings
+
+    def priorities(self, queue: QueueName) -> int | None:
+        """The highest priority of ``queue``; None: it has none."""
+        settings = self._settings.get(queue)
+        return None if settings is None else settings.max_priority
+
+    def has_flat_retry(self, queue: QueueName) -> bool:
+        """Whether the retry queue of a named queue waits for its ``backoff_ms``."""
+        return queue.kind == "named" and queue not in self._other_retry
+
+    # Making sure -----------------------------------------------------------------------
+
+    def is_ready(self, queue: QueueName) -> bool:
+        """Whether messages for ``queue`` can be published as things stand."""
+        return queue in self._there
+
+    def ensure(self, queue: QueueName) -> Deferred[None]:
+        """What messages for ``queue`` need: its exchange; and its queue, if it is a group."""
+        return self._once(queue, lambda: self._make(queue))
+
+    def ensure_queue(self, queue: QueueName) -> Deferred[None]:
+        """The queue itself, also if nothing is bound to it yet, and its dead letters'."""
+        return self._once(("queue", queue), lambda: self._make_queue(queue))
+
+    def ensure_wait(self, place: Place, ms: int, queue: QueueName) -> Deferred[None]:
+        """The wait of ``ms`` milliseconds of a place."""
+        return self._once((place.waits, ms), lambda: self._make_wait(place, ms, queue))
+
+    def ensure_parked(self, queue: QueueName) -> Deferred[None]:
+        """Where messages of a named queue wait for their function."""
+        place = self._names.place(queue)
+        arguments = _back(place, PARKED_MS)
+        return self._once(place.parked, lambda: self._declare(place.parked, arguments))
+
+    def ensure_delayed(self, topic: str) -> Deferred[None]:
+        """Where delayed messages of a topic come out."""
+        queue = self._names.delayed(topic).queue
+        return self._once(queue, lambda: self._declare(queue, None))
+
+    async def settled(self, queue: QueueName) -> None:
+        """Wait until nothing is being made for ``queue``."""
+        for what in (queue, ("queue", queue)):
+            while what in self._pending:
+                waiter: Deferred[None] = Deferred()
+                self._pending[what].append(waiter)
+                try:
+                    await waiter
+                except BrokerError as error:
+                    log.debug("{queue}: {reason}", queue=str(queue), reason=error.message)
+
+    def dropped(self, queue: QueueName) -> None:
+        """``queue`` was deleted."""
+        place = self._names.place(queue)
+        self._there -= {queue, ("queue", queue)}
+        self._there = {
+            one for one in self._there if not (isinstance(one, tuple) and one[0] == place.waits)
+        }
+
+    async def bind(self, queue: QueueName) -> None:
+        """``queue`` is a group: messages of its topic are copied to it from now on."""
+        if queue not in self.subscribed:
+            self.subscribed.add(queue)
+            await self.settled(queue)
+            self._there.discard(queue)
+        await self.ensure(queue)
+
+    def heard(self, queue: QueueName, subscribed: bool) -> None:
+        """Another engine says whether ``queue`` is a group."""
+        if subscribed and queue not in self.subscribed:
+            self.subscribed.add(queue)
+            self._there.discard(queue)
+        elif not subscribed:
+            self.subscribed.discard(queue)
+
+    async def unbind(self, queue: QueueName) -> None:
+        """``queue`` is no group any more."""
+        self.subscribed.discard(queue)
+        await self.settled(queue)
+        self._there.discard(queue)
+        place = self._names.place(queue)
+        async with self._broker.desk() as desk:
+            await desk.unbind(place.queue, place.exchange, place.key)
+            await desk.unbind(place.queue, place.exchange, "")
+
+    # Making ----------------------------------------------------------------------------
+
+    async def _make(self, queue: QueueName) -> None:
+        if queue.kind == "named":
+            await self.ensure_queue(queue)
+            return
+        place = self._names.place(queue)
+        async with self._broker.desk() as desk:
+            # One of type ``fanout`` is a newer release's; our bindings suit both.
+            await desk.exchange(place.exchange, "topic")
+        if queue in self.subscribed:
+            await self.ensure_queue(queue)
+            async with self._broker.desk() as desk:
+                await desk.bind(place.queue, place.exchange, place.key)
+
+    async def _make_queue(self, queue: QueueName) -> None:
+        place = self._names.place(queue)
+        more = self._priority(queue)
+        async with self._broker.desk() as desk:
+            if queue.kind != "named":
+                await self._queue(desk, place.queue, more)
+                await self._queue(desk, place.dead, None)
+                return
+            dead, retry = f"{place.exchange}::dlq", f"{place.exchange}::retry"
+            for exchange in (place.exchange, retry, dead):
+                await desk.exchange(exchange, "direct")
+            await self._queue(desk, place.queue, {"x-dead-letter-exchange": dead, **more})
+            settings = self._settings.get(queue, LaneSettings())
+            arguments = {**_back(place, settings.backoff_ms), **more}
+            if await self._queue(desk, f"{retry}.queue", arguments):
+                self._other_retry.discard(queue)
+            else:
+                self._other_retry.add(queue)
+            await self._queue(desk, place.dead, None)
+            for name, exchange in (
+                (place.queue, place.exchange),
+                (f"{retry}.queue", retry),
+                (place.dead, dead),
+            ):
+                await desk.bind(name, exchange, place.key)
+
+    async def _make_wait(self, place: Place, ms: int, queue: QueueName) -> None:
+        await self._declare(place.wait(ms), {**_back(place, ms), **self._priority(queue)})
+
+    async def _declare(self, name: str, arguments: dict[str, Any] | None) -> None:
+        async with self._broker.desk() as desk:
+            await self._queue(desk, name, arguments)
+
+    async def _queue(self, desk: Desk, name: str, arguments: dict[str, Any] | None) -> bool:
+        if await desk.queue(name, arguments):
+            return True
+        if name not in self._told:
+            self._told.add(name)
+            log.warn(
+                "RabbitMQ has the queue {queue} with other arguments than {wanted}: it is used"
+                " as it is",
+                queue=name,
+                wanted=str(arguments),
+            )
+        return False
+
+    def _priority(self, queue: QueueName) -> dict[str, Any]:
+        highest = self.priorities(queue)
+        return {} if highest is None else {"x-max-priority": highest}
+
+    # Once ------------------------------------------------------------------------------
+
+    def _once(self, what: Hashable, make: Make) -> Deferred[None]:
+        if what in self._there:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred()
+        waiting = self._pending.get(what)
+        if waiting is not None:
+            waiting.append(waiter)
+            return waiter
+        self._pending[what] = [waiter]
+
+        async def making() -> None:
+            await make()
+
+        made = Deferred.fromCoroutine(making())
+        made.addCallbacks(self._made, self._not_made, callbackArgs=(what,), errbackArgs=(what,))
+        return waiter
+
+    def _made(self, _: None, what: Hashable) -> None:
+        self._there.add(what)
+        for waiter in self._pending.pop(what):
+            waiter.callback(None)
+
+    def _not_made(self, failure: Failure, what: Hashable) -> None:
+        for waiter in self._pending.pop(what):
+            waiter.errback(failure)
+
+
+def _back(place: Place, ms: int) -> dict[str, Any]:
+    """After ``ms`` milliseconds, go to ``place``."""
+    exchange, key = place.back
+    return {
+        "x-message-ttl": ms,
+        "x-dead-letter-exchange": exchange,
+        "x-dead-letter-routing-key": key,
+    }

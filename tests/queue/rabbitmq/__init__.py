@@ -1,0 +1,1 @@
+"""The queue adapter on RabbitMQ: what the contract does not say."""

@@ -1,0 +1,1 @@
+"""Another configuration while the engine runs."""

@@ -1,0 +1,1 @@
+"""Engines and workers that are restarted while they are used."""

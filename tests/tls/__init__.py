@@ -1,0 +1,1 @@
+"""TLS on every port, and browsers (docs/security.md)."""
