@@ -6,7 +6,9 @@ warning with the nearest right one instead of an error.  A value of the wrong
 type is always an error: ``"80"`` is not a port.
 
 Struct types are the single description of a configuration: field names, types,
-defaults and limits (``msgspec.Meta``) come from there.  A struct about who may do what
+defaults and limits (``msgspec.Meta``) come from there.  What types can't say of the values
+of a whole block its struct tells itself, in a method ``faults()`` that yields ``Fault``s;
+they are asked for when the types are right.  A struct about who may do what
 has ``strict_keys``: True, when no unknown key is forgiven, or the keys whose misspellings
 are not.
 """
@@ -15,8 +17,7 @@ from __future__ import annotations
 
 import re
 import types
-import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum, StrEnum
@@ -59,6 +60,18 @@ class Problem:
     def __str__(self) -> str:
         where = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         return f"{where}: {self.message}" if where else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something about the values of a block, told by its struct.
+
+    :ivar path: the key it is about, seen from the block
+    """
+
+    message: str
+    path: tuple[Step, ...] = ()
+    kind: Kind = Kind.ERROR
 
 
 class InvalidConfiguration(ConfigError):
@@ -107,8 +120,16 @@ class Place:
         return Problem(kind, message, self.file, self.line)
 
     def error(self, message: str) -> Problem:
-        where = str(self)
-        return self.problem(Kind.ERROR, f"{where}: {message}" if where else message)
+        return self.fault(Fault(message))
+
+    def fault(self, fault: Fault) -> Problem:
+        """What a struct told of the block that is here."""
+        place = self
+        for step in fault.path:
+            place = place / step
+        where = str(place)
+        message = f"{where}: {fault.message}" if where else fault.message
+        return place.problem(fault.kind, message)
 
 
 _MEANT = "; did you mean '"
@@ -204,8 +225,11 @@ class Checker:
         known = self._check_struct(value, type_, place)
         if self._errors() > before:
             return None
-        result = self._convert(known, type_, place)
-        return typing.cast("T | None", result)
+        result: T | None = self._convert(known, type_, place)
+        told: Callable[[], Iterable[Fault]] | None = getattr(result, "faults", None)
+        if told is not None:
+            self.problems += map(place.fault, told())
+        return None if self._errors() > before else result
 
     def _errors(self) -> int:
         return sum(problem.kind is Kind.ERROR for problem in self.problems)

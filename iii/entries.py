@@ -2,13 +2,14 @@
 
 An ``Entry`` keeps its module's ``config:`` block as plain data, because only the
 module knows its shape: the module hands its struct type to ``check_config`` and
-gets it back filled in.  Every part knows its line (``line_of``), so errors found
-long after reading still name it.
+gets it back filled in; ``check_adapter`` does so for its back end.  Every part knows
+its line (``line_of``), so errors found long after reading still name it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -26,6 +27,8 @@ DEFAULT_WORKER_PORT = 49134
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0)]
 T = TypeVar("T", bound=msgspec.Struct)
+Factory = Callable[[Any], Any]
+"""Makes an adapter of its configuration."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -176,15 +179,56 @@ def check_config(entry: Entry, type_: type[T], *, strict: bool = False, coerce: 
     """
     checker = Checker(coerce=coerce)
     result = checker.struct(entry.config, type_, entry.place / "config")
-    errors = [p for p in checker.problems if strict or p.kind is Kind.ERROR]
-    if errors or result is None:
+    _tell(entry, checker.problems, strict)
+    return typing.cast("T", result)
+
+
+def check_adapter(
+    entry: Entry, own: Mapping[str, Factory], *, strict: bool = False
+) -> tuple[Factory, Any]:
+    """What makes the back end of an entry, and its ``config:``, checked if it says what it takes.
+
+    Unknown keys go to ``entry.warnings``.
+
+    :param own: the adapters of the module's class, the first one is for entries without
+    :param strict: unknown keys are errors
+    :raises InvalidConfiguration: with all errors
+    """
+    choice = entry.adapter
+    adapter = choice.adapter if choice is not None else next(iter(entry.module.adapters), None)
+    if adapter is None:
+        # A third party's module whose adapters only its own table knows.
+        return next(iter(own.values())), {}
+    place = entry.place if choice is None else choice.place
+    factory = adapter.factory or own.get(adapter.name)
+    if factory is None:
+        text = f"adapter '{adapter.name}' is not built into this release"
+        raise InvalidConfiguration([place.error(text)])
+    config = {} if choice is None else choice.config
+    type_ = getattr(factory, "config", None)
+    if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
+        return factory, config
+    checker = Checker()
+    settings = checker.struct(config, type_, place)
+    _tell(entry, checker.problems, strict)
+    return factory, settings
+
+
+def _tell(entry: Entry, problems: Sequence[Problem], strict: bool) -> None:
+    """Keep the warnings, raise the errors."""
+    fatal = (Kind.ERROR, Kind.UNKNOWN) if strict else (Kind.ERROR,)
+    entry.warnings.extend(
+        problem
+        for problem in problems
+        if problem.kind not in fatal and problem not in entry.warnings
+    )
+    errors = [problem for problem in problems if problem.kind in fatal]
+    if errors:
         raise InvalidConfiguration(errors)
-    entry.warnings.extend(p for p in checker.problems if p not in entry.warnings)
-    return result
 
 
 def check_modules(entries: Sequence[Entry], *, strict: bool = False) -> list[Problem]:
-    """Check every entry against its module's own ``config`` struct (``iii check``).
+    """Check every entry as its module and its adapter do (``iii check``), in the file's order.
 
     Imports the modules.  A module class may set ``coerce_strings = True``.
     """
@@ -192,15 +236,26 @@ def check_modules(entries: Sequence[Entry], *, strict: bool = False) -> list[Pro
     for entry in entries:
         if entry.module.role is not Role.MODULE or entry.module.missing:
             continue
-        try:
-            class_ = load_class(entry.module)
-            type_ = getattr(class_, "config", None)
-            if type_ is not None:
-                coerce = bool(getattr(class_, "coerce_strings", False))
-                check_config(entry, type_, strict=strict, coerce=coerce)
-        except InvalidConfiguration as error:
-            problems.extend(error.problems)
-        except ConfigError as error:
-            problems.append(entry.place.error(error.message))
+        for check in (_check_block, _check_adapter):
+            try:
+                check(entry, load_class(entry.module), strict)
+            except InvalidConfiguration as error:
+                problems.extend(error.problems)
+            except ConfigError as error:
+                problems.append(entry.place.error(error.message))
+                break
         problems.extend(entry.warnings)
-    return problems
+    return sorted(problems, key=lambda problem: problem.line or 0)
+
+
+def _check_block(entry: Entry, class_: type[Any], strict: bool) -> None:
+    type_ = getattr(class_, "config", None)
+    if type_ is not None:
+        coerce = bool(getattr(class_, "coerce_strings", False))
+        check_config(entry, type_, strict=strict, coerce=coerce)
+
+
+def _check_adapter(entry: Entry, class_: type[Any], strict: bool) -> None:
+    own: Mapping[str, Factory] = getattr(class_, "adapters", {})
+    if own or entry.adapter is not None:
+        check_adapter(entry, own, strict=strict)

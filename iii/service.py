@@ -16,7 +16,7 @@ exchange of what runs for another configuration is in ``iii.reload``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,14 +27,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iii.access.doors import Doors
-from iii.catalogue import load_class
-from iii.checking import Checker, InvalidConfiguration, Kind, Place
+from iii.catalogue import Catalogue, load_class
+from iii.checking import Place
 from iii.engine import corefunctions
 from iii.engine.clock import Clock
 from iii.engine.core import Engine
 from iii.engine.draining import drain
 from iii.engine.module import Module, ModuleApi
-from iii.entries import AdapterChoice, Configuration, Entry, check_config
+from iii.entries import Configuration, Entry, check_adapter, check_config
 from iii.entries import WorkerListener as ListenerSettings
 from iii.errors import Code, ConfigError, IIIError, StartError
 from iii.logging import LogOutput
@@ -439,6 +439,18 @@ def with_port(configuration: Configuration, port: int | None) -> Configuration:
     return replace(configuration, worker_listeners=[replace(first, port=port), *others])
 
 
+def with_module(configuration: Configuration, catalogue: Catalogue, name: str) -> Configuration:
+    """The configuration with the module ``name``, which it may have already."""
+    known = catalogue.find(name)
+    if known is None or any(entry.module.name == known.name for entry in configuration.entries):
+        return configuration
+    config: dict[str, Any] = {}
+    if known.port is not None and configuration.default_host is not None:
+        config["host"] = configuration.default_host
+    entry = Entry(known.name, known, "name", config, Place(label=known.canonical), implicit=True)
+    return replace(configuration, entries=[*configuration.entries, entry])
+
+
 def create_module(entry: Entry, *, in_memory: bool = False) -> Module:
     """The module of ``entry`` with its checked configuration and its adapter.
 
@@ -453,7 +465,8 @@ def create_module(entry: Entry, *, in_memory: bool = False) -> Module:
             settings = _volatile(settings)
         module: Module = class_(settings)
         if class_.adapters or entry.adapter is not None:
-            module.adapter = _adapter(entry, class_.adapters, in_memory)
+            factory, chosen = check_adapter(entry, class_.adapters)
+            module.adapter = factory(_volatile(chosen) if in_memory else chosen)
     except Exception as error:
         raise _start_error("create", entry, error) from error
     return module
@@ -463,37 +476,6 @@ def _volatile(settings: Any) -> Any:
     """``III_IN_MEMORY``: a store that names no method is kept in memory."""
     if isinstance(settings, StoreConfig) and settings.names_no_method:
         return msgspec.structs.replace(settings, store_method=IN_MEMORY)
-    return settings
-
-
-def _adapter(entry: Entry, own: Mapping[str, Callable[[Any], Any]], in_memory: bool) -> Any:
-    """The back end the entry asks for, or the module's first."""
-    choice = entry.adapter
-    adapter = choice.adapter if choice is not None else next(iter(entry.module.adapters), None)
-    if adapter is None:
-        # A third party's module whose adapters only its own table knows.
-        return next(iter(own.values()))({})
-    factory = adapter.factory or own.get(adapter.name)
-    if factory is None:
-        text = f"adapter '{adapter.name}' is not built into this release"
-        raise StartError(Code.CONFIG_ERROR, text)
-    settings = _adapter_settings(factory, choice)
-    return factory(_volatile(settings) if in_memory else settings)
-
-
-def _adapter_settings(factory: Any, choice: AdapterChoice | None) -> Any:
-    """``config:`` of the adapter, checked when its class says what it takes."""
-    config = choice.config if choice is not None else {}
-    type_ = getattr(factory, "config", None)
-    if not (isinstance(type_, type) and issubclass(type_, msgspec.Struct)):
-        return config
-    checker = Checker()
-    settings = checker.struct(config, type_, Place() if choice is None else choice.place)
-    errors = [problem for problem in checker.problems if problem.kind is Kind.ERROR]
-    if settings is None:
-        raise InvalidConfiguration(errors)
-    for problem in checker.problems:
-        log.warn("{problem}", problem=str(problem))
     return settings
 
 

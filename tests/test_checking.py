@@ -118,4 +118,7 @@ api_token: hunter2
         report = self.examine(text)
         self.assertIsNone(report.configuration)
         problems = config.check_modules([e for e in report.entries if not e.implicit])
-        self.assertEqual([(p.line, p.kind) for p in problems], [(2, Kind.ERROR), (4, Kind.ERROR)])
+        self.assertEqual(
+            [(p.line, p.kind) for p in problems],
+            [(2, Kind.ERROR), (2, Kind.UNKNOWN), (4, Kind.ERROR)],
+        )

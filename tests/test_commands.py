@@ -56,6 +56,22 @@ class Check(ProcessCase):
         rows = [(row["severity"], row["line"]) for row in report["problems"]]
         self.assertEqual(rows, [("warning", 1), ("error", 2)])
 
+    def test_blocks_of_adapters_are_checked_too(self) -> None:
+        """08 §7: with file and line; values that nobody knows warn."""
+        self.write(
+            "c.yaml",
+            "modules:\n  - class: iii-state\n    config:\n      adapter:\n"
+            "        name: kv\n        config: {cache_bytes: x, file_pat: y}\n"
+            "  - class: iii-observability\n    config: {level: bogus}\n",
+        )
+        done = self.iii("check", "-c", "c.yaml")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("c.yaml:6: modules[0].config.adapter.config.cache_bytes", done.stderr)
+        self.assertIn("did you mean 'file_path'?", done.stdout)
+        self.assertIn("c.yaml:8: modules[1].config.level", done.stdout)
+        self.assertEqual(done.stderr.count("error:"), 1)
+        self.assertEqual(self.iii("check", "--strict", "-c", "c.yaml").stderr.count("error:"), 3)
+
     def test_a_missing_file_is_an_error(self) -> None:
         """08 §7: checking nothing is no success."""
         self.assertEqual(self.iii("check", "-c", "nosuch.yaml").returncode, 1)

@@ -22,6 +22,7 @@ FORBIDDEN = {
         "iii.client",
     ),
     "redis": ("iii.modules", "iii.wire", "iii.client", "twisted.web"),
+    "rabbitmq": ("iii.modules", "iii.wire", "iii.client", "twisted.web"),
     "bridge": ("iii.modules", "iii.client", "iii.engine.core", "iii.service", "twisted.web"),
     "websocket": ("iii.modules", "iii.wire", "iii.client", "iii.engine.core", "twisted.web"),
     "modules": ("iii.wire", "iii.client", "iii.service"),

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from iii.access.rules import Rule, parse_rule
-from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX, Functions
+from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX, FunctionOwner, Functions
 
 EMPTY = Raw(b"{}")
 NULL = Raw(b"null")
@@ -122,7 +122,12 @@ class Grant:
         return self.refusal(id, namespace) is None
 
     def may_fire(self, id: str, namespace: str | None = None) -> bool:
-        """Whether a trigger may call ``id``: below the prefix, or allowed."""
+        """Whether a trigger, or a queue, may call ``id``: below the prefix, or allowed.
+
+        Functions of the engine go by the rights of their caller, and there it is nobody.
+        """
+        if self._canonical(id).startswith(ENGINE_PREFIX):
+            return False
         return bool(self.prefix and id.startswith(self.prefix)) or self.may_call(id, namespace)
 
     def may_bind(self, trigger_type: str) -> bool:
@@ -146,12 +151,18 @@ class Grant:
             return "it decides about access, and allowed_functions does not name it"
         if id.startswith(ENGINE_PREFIX):
             return "it would look like a function of the engine"
+        if id in self._functions.aliases:
+            return f"it is an old name of {self._canonical(id)}"
         function = self._functions.get(id, namespace)
-        for spec in () if function is None else function.specs:
-            access = getattr(spec.registrant, "access", None)
-            if not (isinstance(access, Grant) and access.realm is self.realm):
-                return f"it is a function of {spec.registrant.describe}"
-        return None
+        others = () if function is None else (spec.registrant for spec in function.specs)
+        return next(filter(None, map(self.share_refusal, others)), None)
+
+    def share_refusal(self, other: FunctionOwner) -> str | None:
+        """Why the connection may not offer what ``other`` offers already; None: it may."""
+        access = getattr(other, "access", None)
+        if isinstance(access, Grant) and access.realm is self.realm:
+            return None
+        return f"it belongs to {other.describe}"
 
     def is_decider(self, id: str) -> bool:
         """Whether ``id`` decides about access, and may be offered."""

@@ -9,7 +9,7 @@ query, and a URL that can't be read is not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -18,6 +18,7 @@ from msgspec import Struct
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 
+from iii.checking import Fault
 from iii.errors import Code, StartError
 from iii.net import show_address
 
@@ -28,6 +29,17 @@ DEFAULT_URL = "ws://localhost:49134"
 _PORTS = {"ws": 80, "wss": 443}
 #: Where the address is looked for when the configuration has none, first one first.
 VARIABLES = ("III_URL", "III_BRIDGE_URL")
+
+
+class AddressError(StartError):
+    """A setting about the other engine makes no sense.
+
+    :ivar setting: which one
+    """
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(Code.CONFIG_ERROR, message)
+        self.setting = setting
 
 
 class Remote(Struct, frozen=True):
@@ -67,7 +79,7 @@ class Remote(Struct, frozen=True):
     def endpoint(self, reactor: Any, limit_s: float) -> Any:
         """What connects there (an ``IStreamClientEndpoint``).
 
-        :raises StartError: a file can't be used
+        :raises AddressError: a file can't be used
         """
         host: Any = HostnameEndpoint(reactor, self.host.encode("idna"), self.port, timeout=limit_s)
         return wrapClientTLS(self.tls(), host) if self.secure else host
@@ -75,7 +87,7 @@ class Remote(Struct, frozen=True):
     def tls(self) -> Any:
         """Whom to trust, and who we are.
 
-        :raises StartError: a file can't be used
+        :raises AddressError: a file can't be used
         """
         trusted = None if self.ca is None else _loaded("ca", Certificate.loadPEM, self.ca)
         own = None
@@ -90,7 +102,7 @@ def _loaded(setting: str, load: Callable[[bytes], T], *files: str) -> T:
         return load(b"\n".join(Path(file).read_bytes() for file in files))
     except Exception as error:  # OpenSSL's own error class has no public name
         text = f"{setting}: {', '.join(files)} can't be used: {error}"
-        raise StartError(Code.CONFIG_ERROR, text) from error
+        raise AddressError(setting, text) from error
 
 
 def parse_url(
@@ -107,7 +119,7 @@ def parse_url(
     :param setting: the setting that has the URL, for the error
     :param token: what it is shown, besides what the URL says
     :param ca: see ``Remote``, as for ``cert`` and ``key``
-    :raises StartError: it can't be read
+    :raises AddressError: it can't be read
     """
     try:
         parts = urlsplit(url)
@@ -142,5 +154,15 @@ def url_of(written: str | None, environ: Mapping[str, str]) -> str:
     return written or next(filter(None, found), DEFAULT_URL)
 
 
-def _wrong(setting: str, why: str) -> StartError:
-    return StartError(Code.CONFIG_ERROR, f"{setting} can't be used: {why}")
+def faults(remote: Callable[[], Remote]) -> Iterator[Fault]:
+    """What is wrong with the settings that ``remote`` makes an address of."""
+    try:
+        found = remote()
+        if found.secure:
+            found.tls()
+    except AddressError as error:
+        yield Fault(error.message, (error.setting,))
+
+
+def _wrong(setting: str, why: str) -> AddressError:
+    return AddressError(setting, f"{setting} can't be used: {why}")

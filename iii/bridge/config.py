@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
 
-from iii.bridge.address import DEFAULT_URL, Remote, parse_url
+from iii.bridge.address import DEFAULT_URL, Remote, faults, parse_url
+from iii.checking import Fault
 
 
 class BridgeAdapterConfig(Struct, frozen=True, kw_only=True):
@@ -31,11 +33,15 @@ class BridgeAdapterConfig(Struct, frozen=True, kw_only=True):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return []
 
+    def faults(self) -> Iterator[Fault]:
+        """An address that makes no sense, a file that can't be used."""
+        return faults(lambda: self.remote)
+
     @property
     def remote(self) -> Remote:
         """The other engine.
 
-        :raises StartError: the settings make no sense
+        :raises AddressError: the settings make no sense
         """
         return parse_url(
             self.bridge_url,

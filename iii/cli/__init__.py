@@ -22,6 +22,7 @@ from iii.cli.run import run_engine
 #: Command → its file; imported when it is wanted, so the engine starts without all of them.
 COMMANDS = {
     "check": "check",
+    "console": "console",
     "cron": "cron",
     "functions": "lists",
     "health": "health",
@@ -109,6 +110,7 @@ def _show_version(context: click.Context, parameter: click.Parameter, value: boo
     is_flag=True,
     help="Do not reload the configuration when its file changes; SIGHUP still does.",
 )
+@click.option("--console", is_flag=True, help="Serve the console, also when it is not configured.")
 @click.pass_context
 def cli(
     context: click.Context,
@@ -119,6 +121,7 @@ def cli(
     ready_fd: int | None,
     ready_file: Path | None,
     no_watch: bool,
+    console: bool,
 ) -> None:
     """Run the iii engine, or talk to a running one.
 
@@ -132,7 +135,14 @@ def cli(
         raise click.UsageError("--use-default-config and --config exclude each other.")
     chosen = None if use_default_config else config or DEFAULT_CONFIG
     sys.exit(
-        run_engine(chosen, port=port, ready_fd=ready_fd, ready_file=ready_file, watch=not no_watch)
+        run_engine(
+            chosen,
+            port=port,
+            ready_fd=ready_fd,
+            ready_file=ready_file,
+            watch=not no_watch,
+            console=console,
+        )
     )
 
 

@@ -22,11 +22,13 @@ def run_engine(
     ready_fd: int | None,
     ready_file: Path | None,
     watch: bool = True,
+    console: bool = False,
 ) -> int:
     """Run until a signal; returns the exit code.
 
     :param path: the configuration file; None for the default modules
     :param watch: False: it is read again only when somebody asks for it
+    :param console: serve the console, whatever the configuration has
     """
     # Twisted is loaded only when an engine is wanted.
     from twisted.logger import globalLogBeginner
@@ -36,12 +38,14 @@ def run_engine(
     from iii.process import EngineProcess, ReadyLine
     from iii.reactor import install
     from iii.reload import source_of
-    from iii.service import EngineService, with_port
+    from iii.service import EngineService, with_module, with_port
 
     reactor = install()
     catalogue = Catalogue.with_entry_points()
 
     def finish(configuration: Configuration) -> Configuration:
+        if console:
+            configuration = with_module(configuration, catalogue, "iii-console")
         return with_port(configuration, port)
 
     source = None

@@ -193,6 +193,29 @@ def canonical(what: str, value: Raw) -> bytes:
     try:
         return msgspec.json.encode(msgspec.json.decode(value), order="sorted")
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise RegistrationError(
-            Code.TRIGGER_REGISTRATION_FAILED, f"{what} can't be read: {error}"
-        ) from error
+        raise _unreadable(what, error) from error
+
+
+def _unreadable(what: str, error: Exception) -> RegistrationError:
+    text = f"{what} can't be read: {error}"
+    return RegistrationError(Code.TRIGGER_REGISTRATION_FAILED, text)
+
+
+def functions_in(config: Raw) -> list[str]:
+    """The functions that a trigger's configuration names: its condition, its middleware.
+
+    They are called when it fires, like its own function.  Which keys there are is up to
+    modules; all of them end alike.
+
+    :raises RegistrationError: it can't be read
+    """
+    try:
+        said = msgspec.json.decode(config)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise _unreadable("config", error) from error
+    found: list[str] = []
+    for key, value in said.items() if isinstance(said, dict) else ():
+        if key.endswith(("function_id", "function_ids", "_condition_path")):
+            names = value if isinstance(value, list) else [value]
+            found += [name for name in names if isinstance(name, str) and name]
+    return found

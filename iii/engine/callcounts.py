@@ -37,6 +37,13 @@ class Durations:
         self.seconds += seconds
         self.buckets[bisect_left(BOUNDS_S, seconds)] += 1
 
+    def __add__(self, other: Durations) -> Durations:
+        """Both together."""
+        both = Durations()
+        both.seconds = self.seconds + other.seconds
+        both.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
+        return both
+
     @property
     def count(self) -> int:
         """How many."""

@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import Logger, LogLevel
 
-from iii.engine.bindings import Binding
+from iii.engine.bindings import Binding, functions_in
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock, Timer
 from iii.engine.functions import FunctionOwner, Functions, Routing
@@ -28,6 +28,7 @@ from iii.engine.invocations import (
     Invocations,
     as_raw,
 )
+from iii.engine.redacting import Redactor
 from iii.engine.triggers import Triggers
 from iii.engine.turn import Turn
 from iii.engine.workers import Worker, Workers
@@ -71,6 +72,8 @@ class Engine:
         self.channels = Channels(self.clock)
         self.invocations = Invocations(self.functions, self.clock, limit_s=invocation_limit_s)
         self.instruments = Instruments()
+        #: what of calls nobody gets to see
+        self.redactor = Redactor()
         self.on_telemetry: OnTelemetry | None = None
         #: what is known about the process of a worker, for lists
         self.worker_metrics: Callable[[Worker], dict[str, Any] | None] = lambda worker: None
@@ -121,12 +124,14 @@ class Engine:
         traceparent: str | None = None,
         baggage: str | None = None,
         timeout_s: float | None = None,
+        trigger: str | None = None,
     ) -> Deferred[Raw | None]:
         """Call a function and wait for its answer (docs/protocol.md, "Invocations").
 
         :param data: ``Raw`` JSON, passed on unparsed, or any value msgspec can encode
         :param timeout_s: after this the Deferred fails with ``invocation_timeout``; the
             executor is not told
+        :param trigger: the type of the trigger that this comes from
         :returns: the result as ``Raw`` JSON, or None when the function returned nothing
         :raises InvocationError: through the Deferred
         """
@@ -141,6 +146,7 @@ class Engine:
             baggage,
             metadata,
             namespace,
+            trigger=trigger,
         )
         self.invocations.start(call)
         return self._limited(call, timeout_s)
@@ -185,6 +191,7 @@ class Engine:
             baggage,
             registration.metadata,
             registration.namespace,
+            trigger=registration.trigger_type,
         )
         self.invocations.start(call)
         return call
@@ -235,12 +242,23 @@ class Engine:
             self.drop_triggers(registrant, id, namespace)
 
     def drop_triggers(self, worker: Worker, id: str, namespace: str) -> None:
-        """Remove what a restricted worker bound to a function that is its own no more."""
+        """Remove the triggers of a restricted worker that call a function that was its own."""
         if worker.access is None or worker.access.may_fire(id, namespace):
             return
         for registration in list(worker.triggers.values()):
-            if (registration.function_id, registration.namespace) == (id, namespace):
+            called = (registration.function_id, *functions_in(registration.config))
+            if id in called and registration.namespace == namespace:
                 self.triggers.release(registration)
+
+    def check_unrestricted(self, caller: str | None) -> None:
+        """What is asked is only for those who may do everything.
+
+        :param caller: id of the worker that asks; None: the engine or a module
+        :raises InvocationError: it may not do everything
+        """
+        worker = self.workers.get(caller)
+        if worker is not None and worker.access is not None:
+            raise InvocationError(Code.FORBIDDEN, "this is for workers that may do everything")
 
     def worker_gone(self, worker: Worker) -> None:
         """The connection of ``worker`` ended: remove what it still owns, tell who waits.

@@ -14,13 +14,14 @@ from msgspec import Meta, Raw, field
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 
-from iii.engine.bindings import Binding, Registration
+from iii.engine.bindings import Binding, Registration, functions_in
 from iii.engine.clock import Timer
 from iii.engine.core import Engine
 from iii.engine.discovery import Discovery, Query
 from iii.engine.draining import drain
 from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX
 from iii.engine.ids import uuid4_text
+from iii.engine.invocationcalls import InvocationCalls
 from iii.engine.invocations import STOPPED, Call, ErrorBody, as_raw
 from iii.engine.module import ModuleApi
 from iii.engine.operations import Operations
@@ -96,6 +97,7 @@ class OldTrigger(msgspec.Struct):
 
     id: str
     trigger_type: str | None = None
+    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 def install(engine: Engine) -> None:
@@ -106,6 +108,7 @@ def install(engine: Engine) -> None:
     discovery = Discovery(engine)
     discovery.install(api)
     Operations(engine).install(api)
+    InvocationCalls(engine).install(api)
     api.function("engine::workers::register", core.register_worker, takes=WorkerMetadata)
     api.function(
         "engine::workers::drain",
@@ -198,28 +201,37 @@ class CoreFunctions:
         """A worker says its namespace last: what it registered before moves there."""
         old, worker.namespace = worker.namespace, namespace
         for key in list(worker.functions):
-            if key[0] != old or key[1].startswith(ENGINE_PREFIX):
-                continue
-            del worker.functions[key]
-            why = worker.access and worker.access.offer_refusal(key[1], namespace)
-            if why:
-                self._engine.functions.unregister(key[1], worker, old)
-                log.warn(
-                    "{worker}: function {id} can't move to namespace {namespace}: {reason}",
-                    worker=worker.describe,
-                    id=key[1],
-                    namespace=namespace,
-                    reason=why,
-                )
-                continue
-            self._engine.functions.move(key[1], worker, old, namespace)
-            worker.functions[(namespace, key[1])] = None
+            if key[0] == old and not key[1].startswith(ENGINE_PREFIX):
+                self._move_function(worker, key[1], old)
         for key in list(worker.trigger_types):
             if key[0] == old:
-                self._engine.triggers.move_type(key[1], worker, old, namespace)
-                del worker.trigger_types[key]
-                worker.trigger_types[(namespace, key[1])] = None
+                self._move_type(worker, key[1], old)
         self._engine.triggers.resolve_again(worker)
+
+    def _move_function(self, worker: Worker, id: str, old: str) -> None:
+        functions, new = self._engine.functions, worker.namespace
+        del worker.functions[(old, id)]
+        why = worker.access and worker.access.offer_refusal(id, new)
+        if why:
+            functions.unregister(id, worker, old)
+            _tell_not_moved(worker, f"function {id}", why)
+        else:
+            functions.move(id, worker, old, new)
+            worker.functions[(new, id)] = None
+        self._engine.drop_triggers(worker, id, old)
+
+    def _move_type(self, worker: Worker, id: str, old: str) -> None:
+        triggers, new = self._engine.triggers, worker.namespace
+        del worker.trigger_types[(old, id)]
+        known = triggers.find_type(id, new)
+        other = None if known is None else known.owner
+        why = worker.access and other and worker.access.share_refusal(other)
+        if why:
+            triggers.remove_type(id, worker, old)
+            _tell_not_moved(worker, f"trigger type {id}", why)
+        else:
+            triggers.move_type(id, worker, old, new)
+            worker.trigger_types[(new, id)] = None
 
     def create_channel(self, wanted: NewChannel) -> dict[str, dict[str, str]]:
         """``engine::channels::create``."""
@@ -268,9 +280,10 @@ class CoreFunctions:
         if not access.may_bind(wanted.trigger_type):
             text = f"trigger type '{wanted.trigger_type}' not allowed"
             raise InvocationError(Code.FORBIDDEN, text)
-        if not access.may_call(wanted.function_id, wanted.namespace):
-            text = f"function '{wanted.function_id}' not allowed, nor is a trigger of it"
-            raise InvocationError(Code.FORBIDDEN, text)
+        for id in (wanted.function_id, *functions_in(as_raw(wanted.config))):
+            if not access.may_fire(id, wanted.namespace):
+                text = f"function '{id}' not allowed, nor is a trigger of it"
+                raise InvocationError(Code.FORBIDDEN, text)
 
     async def _provider_answer(self, binding: Binding) -> None:
         answer: Deferred[None] = Deferred()
@@ -286,8 +299,25 @@ class CoreFunctions:
                 timer.cancel()
 
     def unregister_trigger(self, wanted: OldTrigger) -> dict[str, bool]:
-        """``engine::unregister_trigger``."""
+        """``engine::unregister_trigger``; what the caller may not make, it may not remove."""
+        known, worker = self._engine.triggers.ownerless(wanted.id), None
+        if wanted.caller is not None:
+            worker = self._engine.workers.get(wanted.caller)
+        if known is not None and worker is not None and worker.access is not None:
+            called = (known.function_id, *functions_in(known.config))
+            if not all(worker.access.may_fire(id, known.namespace) for id in called):
+                return {"removed": False}
         return {"removed": self._engine.triggers.unregister(wanted.id, None)}
+
+
+def _tell_not_moved(worker: Worker, what: str, why: str) -> None:
+    log.warn(
+        "{worker}: {what} can't move to namespace {namespace}: {reason}",
+        worker=worker.describe,
+        what=what,
+        namespace=worker.namespace[:MAX_LABEL_CHARS],
+        reason=why,
+    )
 
 
 class Events:

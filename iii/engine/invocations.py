@@ -15,7 +15,7 @@ Payloads are ``msgspec.Raw``: bytes of JSON that nobody here looks into.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -27,6 +27,9 @@ from iii.engine.ids import uuid4_text
 from iii.engine.tracecontext import UNRECORDED
 from iii.engine.tracing import Tracing
 from iii.errors import Code, InvocationError
+
+if TYPE_CHECKING:
+    from iii.engine.history import History, Input
 
 log = Logger()
 
@@ -76,6 +79,8 @@ class Call(msgspec.Struct, eq=False):
     :ivar parent: the caller's trace context, while calls are traced
     :ivar received: the context of the engine's part, which the caller is told
     :ivar dispatched: it was sent to a worker
+    :ivar trigger: the type of the trigger that it comes from
+    :ivar input: its input, as the history of calls keeps it; None: it is not kept
     """
 
     id: str
@@ -94,6 +99,8 @@ class Call(msgspec.Struct, eq=False):
     received: str | None = None
     dispatched: bool = False
     counts: FunctionCounts | None = None
+    trigger: str | None = None
+    input: Input | None = None
 
 
 def ignore_outcome(call: Call, result: Raw | None, error: ErrorBody | None) -> None:
@@ -138,9 +145,14 @@ class Invocations:
         self._now = clock.monotonic
         self.counts = CallCounts()
         self.tracing = Tracing(clock)
+        #: None: calls are forgotten when they are over
+        self.history: History | None = None
 
     def start(self, call: Call) -> None:
         """Hand ``call`` to an owner of its function, or end it at once with an error."""
+        history = self.history
+        if history is not None:
+            history.begin(call)
         tracing = self.tracing
         if tracing.sink is not None:
             tracing.begin(call)
@@ -150,7 +162,7 @@ class Invocations:
             call.counts = self.counts.of_unowned(call.function_id)
             call.counts.started += 1
             error = self._router.not_found(call.function_id, call.namespace)
-            self._ended(call, error)
+            self._ended(call, None, error)
             call.done(call, None, error)
             return
         counts = call.counts = self.counts.of(call.function_id)
@@ -185,17 +197,19 @@ class Invocations:
         call = owner.executing.pop(id, None)
         if call is None:
             return False
-        self._ended(call, error)
+        self._ended(call, result, error)
         _tell(call, result, error)
         return True
 
-    def _ended(self, call: Call, error: ErrorBody | None) -> None:
+    def _ended(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         now = self._now()
         counts = call.counts
         if counts is not None:
             counts.ended(now - call.started, None if error is None else error.code)
         if call.traceparent is not None:
             self.tracing.end(call, now, error)
+        if call.input is not None and self.history is not None:
+            self.history.add(call, result, error, now)
 
     def abandon(self, call: Call) -> None:
         """Forget ``call``: nobody waits for it any more, and ``done`` is not told."""
@@ -211,7 +225,7 @@ class Invocations:
         calls = list(owner.executing.values())
         owner.executing.clear()
         for call in calls:
-            self._ended(call, STOPPED)
+            self._ended(call, None, STOPPED)
             _tell(call, None, STOPPED)
 
     def pass_on(self, owner: Owner) -> None:
@@ -223,7 +237,7 @@ class Invocations:
             if heir is None:
                 error = self._router.not_found(call.function_id, call.namespace)
                 call.owner = None
-                self._ended(call, error)
+                self._ended(call, None, error)
                 _tell(call, None, error)
                 continue
             if not heir.native:
@@ -245,7 +259,7 @@ class Invocations:
             del owner.executing[call.id]
             expired += 1
             error = ErrorBody(Code.INVOCATION_TIMEOUT, f"no result after {self.limit_s:g} s")
-            self._ended(call, error)
+            self._ended(call, None, error)
             _tell(call, None, error)
         return expired
 

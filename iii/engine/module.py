@@ -23,11 +23,13 @@ from iii.engine.channels import Channels
 from iii.engine.clock import Clock
 from iii.engine.external import Accept, ExternalFunction, external_functions
 from iii.engine.functions import FunctionOwner, FunctionSpec
+from iii.engine.history import History
 from iii.engine.holding import Holding
 from iii.engine.ids import next_id
 from iii.engine.instruments import Instrument, Instruments, Kind, Read
 from iii.engine.invocations import Call, Done
 from iii.engine.native import Empty, Handler, InProcess, NativeFunction
+from iii.engine.redacting import Redactor
 from iii.engine.relayed import Relay, RelayedFunction
 from iii.engine.tracing import Tracing
 from iii.engine.turn import Turn
@@ -346,6 +348,7 @@ class ModuleApi:
             traceparent=traceparent,
             baggage=baggage,
             timeout_s=timeout_s,
+            trigger=binding.type.id,
         )
 
     def start_call(
@@ -374,8 +377,12 @@ class ModuleApi:
         traceparent: str | None = None,
         baggage: str | None = None,
         metadata: Raw | None = None,
+        trigger: str | None = None,
     ) -> Call:
-        """The hot form of ``invoke``; see ``start_call``."""
+        """The hot form of ``invoke``; see ``start_call``.
+
+        :param trigger: the type of the trigger that it comes from
+        """
         call = Call(
             next_id(),
             function_id,
@@ -386,6 +393,7 @@ class ModuleApi:
             baggage,
             metadata,
             namespace,
+            trigger=trigger,
         )
         self._engine.invocations.start(call)
         return call
@@ -445,6 +453,30 @@ class ModuleApi:
     def worker(self, id: str) -> Worker | None:
         """The worker with this id, while it is connected."""
         return self._engine.workers.get(id)
+
+    def keep_calls(self) -> None:
+        """Keep calls that are over, for ``engine::invocations::…``."""
+        invocations = self._engine.invocations
+        before = invocations.history
+        history = invocations.history = before or History()
+
+        def withdraw() -> None:
+            if before is None and invocations.history is history:
+                invocations.history = None
+
+        self._undo.append(withdraw)
+
+    def hide_values(self, keys: Iterable[str]) -> None:
+        """Nobody who looks at calls gets to see what stands under one of these keys."""
+        engine = self._engine
+        before, redactor = engine.redactor, Redactor(keys)
+        engine.redactor = redactor
+
+        def withdraw() -> None:
+            if engine.redactor is redactor:
+                engine.redactor = before
+
+        self._undo.append(withdraw)
 
     def on_telemetry(self, received: Callable[[str, bytes], None]) -> None:
         """``received(kind, payload)`` gets every telemetry frame: ``OTLP``, ``MTRC``, ``LOGS``."""

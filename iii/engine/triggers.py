@@ -102,12 +102,27 @@ class Triggers:
         moving: list[Registration] = []
         for known in stack:
             moving += self._take_off(known)  # it lives on, but must not fire as well
+        if type.owner is None or type.owner.access is None:
+            self._displace_restricted(stack)
         stack.append(type)
         for registration in list(self._parked):
             if self._type_for(registration) is type and registration not in moving:
                 moving.append(registration)
         done = [self._activate(registration) for registration in moving]
         return _all_settled(done)
+
+    def _displace_restricted(self, stack: list[TriggerType]) -> None:
+        """Who may do everything leaves its triggers to no worker that may not."""
+        for known in [type for type in stack if type.owner and type.owner.access]:
+            stack.remove(known)
+            owner = known.owner
+            assert owner is not None
+            owner.trigger_types.pop((known.namespace, known.id), None)
+            log.warn(
+                "{worker}: its trigger type {id} is now that of somebody unrestricted",
+                worker=owner.describe,
+                id=known.id,
+            )
 
     def _serve_also(self, type: TriggerType, provider: Provider) -> Deferred[None]:
         """One more module provides ``type``: it gets the triggers that are there, too."""
@@ -225,6 +240,10 @@ class Triggers:
             # An older wish under the same id counts again.
             self._tell_removed(binding)
             _all_settled([self._add(binding)])
+
+    def ownerless(self, id: str) -> Registration | None:
+        """The trigger ``id``, when it outlives whoever made it."""
+        return self._ownerless.get(id)
 
     def refused(self, owner: Worker, id: str, error: ErrorBody) -> None:
         """A worker that provides a type reports that it could not activate ``id``."""

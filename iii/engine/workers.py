@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from iii.engine.functions import DEFAULT_NAMESPACE
+from iii.engine.functions import DEFAULT_NAMESPACE, FunctionOwner
 from iii.engine.ids import uuid4_text
 from iii.engine.invocations import Call, ErrorBody
 
@@ -71,11 +71,15 @@ class Access(Protocol):
         ...
 
     def may_fire(self, id: str, namespace: str | None = None) -> bool:
-        """Whether a trigger of it may call a function that is not its own."""
+        """Whether a trigger of it, or a queue, may call a function that is not its own."""
         ...
 
     def offer_refusal(self, id: str, namespace: str) -> str | None:
         """Why it may not offer a function; None: it may."""
+        ...
+
+    def share_refusal(self, other: FunctionOwner) -> str | None:
+        """Why it may not offer what ``other`` offers already; None: it may."""
         ...
 
     def may_bind(self, trigger_type: str) -> bool:

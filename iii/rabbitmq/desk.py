@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Arguments = dict[str, Any]
 
+#: A broker that is silent for so long is as good as gone.
+ANSWER_LIMIT_S = 8.0
+
 
 class Got:
     """A message that was looked at."""
@@ -149,6 +152,13 @@ class Desk:
         if wire is None or not wire.is_open:
             raise self._link.away()
         channel = self._channel
-        if channel is None or not channel.is_open:
-            channel = self._channel = await told(wire.channel)
-        return await told(getattr(channel, method), **named)
+        limit = self._link.clock.call_later(
+            ANSWER_LIMIT_S, wire.abort, f"no answer for {ANSWER_LIMIT_S:.0f} s"
+        )
+        try:
+            if channel is None or not channel.is_open:
+                channel = self._channel = await told(wire.channel)
+            return await told(getattr(channel, method), **named)
+        finally:
+            if limit.active():
+                limit.cancel()

@@ -47,6 +47,7 @@ class Link:
 
     :param purpose: what it is for, in the broker's lists
     :ivar wire: the connection; None while there is none
+    :ivar clock: the engine's
     """
 
     def __init__(self, engine: ModuleApi, address: Address, purpose: str, owner: Owner) -> None:
@@ -55,7 +56,7 @@ class Link:
 
         self._protocol = protocol
         self._reactor = engine.reactor
-        self._clock = engine.clock
+        self.clock = engine.clock
         self.address = address
         self.purpose = purpose
         self._owner = owner
@@ -94,7 +95,7 @@ class Link:
             ended.callback(None)
             return ended
         self._ended = ended
-        limit = self._clock.call_later(GOODBYE_LIMIT_S, wire.abort, "the engine is stopping")
+        limit = self.clock.call_later(GOODBYE_LIMIT_S, wire.abort, "the engine is stopping")
         wire.leave()
 
         def over(_: None) -> None:
@@ -116,7 +117,7 @@ class Link:
             endpoint = where.endpoint(self._reactor, 2 * CONNECT_LIMIT_S)
             factory = self._protocol.WireFactory(where, self.purpose, self._reactor, self._lost)
             connecting: Deferred[Any] = endpoint.connect(factory)
-            limit = self._clock.call_later(CONNECT_LIMIT_S, self._too_slow, connecting)
+            limit = self.clock.call_later(CONNECT_LIMIT_S, self._too_slow, connecting)
             wire: Wire = await connecting
             self._greeting = wire
             assert wire.ready is not None
@@ -161,7 +162,7 @@ class Link:
         delay_s = min(FIRST_RETRY_S * 2.0 ** min(self._failures, 10), LONGEST_RETRY_S)
         delay_s *= 0.8 + 0.2 * random.random()  # engines don't all come at once
         self._failures += 1
-        self._retry = self._clock.call_later(delay_s, self._try_again)
+        self._retry = self.clock.call_later(delay_s, self._try_again)
 
     def _try_again(self) -> None:
         self._retry = None

@@ -36,6 +36,8 @@ from iii.rabbitmq.address import Address
 from iii.rabbitmq.errors import BrokerAway, BrokerError
 
 HEARTBEAT_S = 20
+#: The broker is stopped.
+CONNECTION_FORCED = 320
 
 #: What goes wrong is told by who it happens to, once.
 logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
@@ -67,6 +69,7 @@ class Wire(TwistedProtocolConnection):  # type: ignore[misc]
         super().__init__(parameters, custom_reactor=reactor)
         self._lost = lost
         self._reason: str | None = None
+        self._cause: Exception | None = None
         self.blocked: str | None = None
         self._impl.add_on_connection_blocked_callback(self._blocked)
         self._impl.add_on_connection_unblocked_callback(self._unblocked)
@@ -104,16 +107,20 @@ class Wire(TwistedProtocolConnection):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure = Failure(ConnectionError("lost"))) -> None:  # noqa: B008
         """Protocol: it has ended."""
+        # What the broker said before it hung up, which pika is going to forget.
+        self._cause = self._impl._error
         super().connectionLost(reason)
         self._lost(self, self._reason or reason.getErrorMessage())
 
     def _on_connection_failed(self, connection: Any, error: Any = None) -> None:
         # pika's own loses the error.
         ready, self.ready = self.ready, None
+        error = error if self._cause is None else self._cause
         if ready is not None:
             ready.errback(error if isinstance(error, Exception) else BrokerAway(str(error)))
 
     def _on_connection_closed(self, connection: Any, error: Any) -> None:
+        error = error if self._cause is None else self._cause
         if isinstance(error, ConnectionClosedByBroker):
             self._reason = self._reason or error.reply_text
         super()._on_connection_closed(connection, error)
@@ -150,6 +157,8 @@ def reason_of(error: BaseException | None) -> BrokerError:
         return BrokerError("RabbitMQ refused user and password", reply=403)
     if isinstance(error, ProbableAccessDeniedError):
         return BrokerError("RabbitMQ refused the access to the virtual host", reply=403)
+    if isinstance(error, ConnectionClosedByBroker) and error.reply_code == CONNECTION_FORCED:
+        return BrokerAway(f"RabbitMQ: {error.reply_text}")
     if isinstance(error, ConnectionClosedByBroker):
         return BrokerError(f"RabbitMQ: {error.reply_text}", reply=error.reply_code)
     if isinstance(error, ChannelClosed):

@@ -65,10 +65,14 @@ class Address(Struct, frozen=True):
         host: Any = HostnameEndpoint(reactor, self.host.encode("idna"), self.port, timeout=limit_s)
         if self.scheme != TLS:
             return host
-        options = optionsForClientTLS(self.host, trustRoot=self._authority())
+        options = optionsForClientTLS(self.host, trustRoot=self.authority())
         return wrapClientTLS(options, host)
 
-    def _authority(self) -> Certificate | None:
+    def authority(self) -> Certificate | None:
+        """Whom to trust; None: those whom the system trusts.
+
+        :raises StartError: the file can't be used
+        """
         if self.ca is None:
             return None
         try:

@@ -7,14 +7,15 @@ durable file below ``file_path``, which is a directory even when it is called
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from twisted.logger import Logger
 
+from iii.checking import Fault, Kind, nearest
 from iii.engine.module import ModuleApi
-from iii.errors import Code, StartError
 from iii.storage.database import Database
 from iii.storage.entries import SCHEMA, EntryStore
 from iii.storage.memory import MemoryStore
@@ -49,6 +50,27 @@ class StoreConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_file_bytes: Annotated[int, msgspec.Meta(ge=65536)] | None = None
     cache_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
+    def faults(self) -> Iterator[Fault]:
+        """Settings that contradict each other, or that nobody knows."""
+        method, durability = self.store_method, self.durability
+        if method not in (None, IN_MEMORY, FILE_BASED):
+            known = nearest(method, (IN_MEMORY, FILE_BASED))
+            text = (
+                f"'{method}' is neither in_memory nor file_based: values are kept in a file{known}"
+            )
+            yield Fault(text, ("store_method",), Kind.UNKNOWN)
+        if method == IN_MEMORY and durability not in (None, "memory"):
+            text = f"store_method: in_memory and durability: {durability} exclude each other"
+            yield Fault(text, ("durability",))
+        if method == FILE_BASED and durability == "memory":
+            text = "store_method: file_based and durability: memory exclude each other"
+            yield Fault(text, ("durability",))
+
+    @property
+    def is_volatile(self) -> bool:
+        """Whether values are to be kept in memory only."""
+        return self.store_method == IN_MEMORY or self.durability == "memory"
+
     @property
     def names_no_method(self) -> bool:
         """Whether nobody said how values are to be kept."""
@@ -69,7 +91,7 @@ class KvStore:
         :raises StartError: the directory or file can't be used
         """
         settings = self._settings
-        if is_volatile(settings, name):
+        if settings.is_volatile:
             log.warn("{name} keeps its values in memory: they are gone at the next stop", name=name)
             return MemoryStore()
         database = open_database(engine, settings, name, SCHEMA, stores)
@@ -108,28 +130,6 @@ def open_database(
     log.info("{name} keeps its values in {path}", name=name, path=str(database.path))
     _mention_old_files(directory)
     return database
-
-
-def is_volatile(settings: StoreConfig, name: str) -> bool:
-    """Whether it is to be kept in memory only.
-
-    :raises StartError: two settings contradict each other
-    """
-    method, durability = settings.store_method, settings.durability
-    if method not in (None, IN_MEMORY, FILE_BASED):
-        log.error(
-            "{name}: store_method '{method}' is neither in_memory nor file_based: its values "
-            "are kept in a file",
-            name=name,
-            method=method,
-        )
-    if method == IN_MEMORY and durability not in (None, "memory"):
-        text = f"store_method: in_memory and durability: {durability} exclude each other"
-        raise StartError(Code.CONFIG_ERROR, text)
-    if method == FILE_BASED and durability == "memory":
-        text = "store_method: file_based and durability: memory exclude each other"
-        raise StartError(Code.CONFIG_ERROR, text)
-    return method == IN_MEMORY or durability == "memory"
 
 
 def _mention_old_files(directory: Path) -> None:

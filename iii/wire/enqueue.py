@@ -23,6 +23,8 @@ from iii.wire.link import WorkerLink
 log = Logger()
 
 ENQUEUE = "engine::queue::enqueue"
+#: What an action may not say: the call itself says it, and was checked for it.
+_NOT_EXTRA = frozenset(("type", "queue", "namespace", "_caller_worker_id"))
 
 
 def enqueue(
@@ -44,7 +46,7 @@ def enqueue(
     }
     if message.namespace not in (None, DEFAULT_NAMESPACE):
         queued["namespace"] = message.namespace
-    extra = {key: value for key, value in action.items() if key not in ("type", "queue")}
+    extra = {key: value for key, value in action.items() if key not in _NOT_EXTRA}
     data = Raw(encode({**extra, **queued} if extra else queued))
     invocations.start(
         Call(

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from iii.access.gate import Gate
 from iii.access.grant import Grant
+from iii.engine.bindings import functions_in
 from iii.engine.core import Engine
 from iii.engine.functions import DEFAULT_NAMESPACE, ENGINE_PREFIX
 from iii.engine.ids import next_id, uuid4_text
@@ -113,6 +114,15 @@ class GuardedSession(Session):
             self._ask_middleware(message, self._middleware)
             return
         self._invoke(message)
+
+    def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> None:
+        """Session: only what a trigger might call, too; a queue tells nobody whose call it is."""
+        grant = self._grant
+        if grant is None or grant.may_fire(message.function_id, message.namespace):
+            super()._enqueue(message, action)
+            return
+        id = shortened(message.function_id)
+        self._forbid(message, f"function '{id}' not allowed through a queue, call it instead")
 
     def _forbid(self, message: m.InvokeFunction, reason: str) -> None:
         self._tell_refusal(f"call of {shortened(message.function_id)}", reason)
@@ -275,25 +285,41 @@ class GuardedSession(Session):
         own, function_id = message.id, message.function_id
         message.id = said.trigger_id or own
         message.trigger_type = said.trigger_type or message.trigger_type
-        if m.given(said.config) is not None:
-            message.config = said.config.copy()
+        config = m.given(said.config)
+        if config is not None:
+            message.config = config.copy()
         registered = f"{self._names.prefix}{said.function_id}" if said.function_id else None
-        done = self._bind_as(own, function_id, message, registered)
+        done = self._bind_as(own, function_id, message, registered, trusted=config is not None)
         if done is not None:
             await done
 
     def _bind_as(
-        self, own: str, function_id: str, message: m.RegisterTrigger, chosen: str | None = None
+        self,
+        own: str,
+        function_id: str,
+        message: m.RegisterTrigger,
+        chosen: str | None = None,
+        *,
+        trusted: bool = False,
     ) -> Deferred[None] | None:
         """Register the trigger ``own`` of the worker.
 
         :param function_id: its function, as the worker calls it
         :param chosen: its function, as the hook wants it
+        :param trusted: its configuration is the hook's
         """
         registered, message.function_id = message.id, chosen or self._names.function(function_id)
-        if chosen is None and not self._may_fire(message):
+        called = [] if chosen else [message.function_id]
+        try:
+            called += [] if trusted else functions_in(message.config)
+        except RegistrationError:
             message.id, message.function_id = own, function_id
-            text = f"function '{shortened(function_id)}' not allowed, nor is a trigger of it"
+            return self._register_trigger(message)  # refuses it
+        refused = next((id for id in called if not self._may_fire(id, message.namespace)), None)
+        if refused is not None:
+            shown = function_id if refused == message.function_id else refused
+            message.id, message.function_id = own, function_id
+            text = f"function '{shortened(shown)}' not allowed, nor is a trigger of it"
             self._forbid_trigger(message, text)
             return None
         former = self._names.triggers.registered(own)
@@ -304,10 +330,9 @@ class GuardedSession(Session):
             self._names.triggers.add(own, registered)
         return done
 
-    def _may_fire(self, message: m.RegisterTrigger) -> bool:
+    def _may_fire(self, id: str, namespace: str | None) -> bool:
         """A trigger is a call in another shape: of one's own functions, or of allowed ones."""
-        grant, id = self._grant, message.function_id
-        namespace = message.namespace or DEFAULT_NAMESPACE
+        grant, namespace = self._grant, namespace or DEFAULT_NAMESPACE
         return (
             grant is None
             or (namespace, id) in self.worker.functions
@@ -347,8 +372,18 @@ class GuardedSession(Session):
             return None
         hook = None if self._rbac is None else self._rbac.on_trigger_type_registration_function_id
         if hook is None:
-            return self._register_trigger_type(message)
+            return self._provide_as(message)
         return self._waiting_for(self._provide_with_hook(hook, message))
+
+    def _provide_as(self, message: m.RegisterTriggerType) -> Deferred[None] | None:
+        namespace = message.namespace or self.worker.namespace
+        grant, known = self._grant, self._engine.triggers.find_type(message.id, namespace)
+        provider = None if known is None else known.owner
+        why = None if grant is None or provider is None else grant.share_refusal(provider)
+        if why is not None:
+            self._tell_refusal(f"registertriggertype {shortened(message.id)}", why)
+            return None
+        return self._register_trigger_type(message)
 
     async def _provide_with_hook(self, hook: str, message: m.RegisterTriggerType) -> None:
         own = message.id
@@ -362,7 +397,7 @@ class GuardedSession(Session):
             message.description = said.description
         # Its provider is told of waiting triggers while it is registered.
         self._names.types.add(own, message.id)
-        done = self._register_trigger_type(message)
+        done = self._provide_as(message)
         namespace = message.namespace or self.worker.namespace
         if (namespace, message.id) not in self.worker.trigger_types:
             self._names.types.discard(own)

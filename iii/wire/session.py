@@ -188,15 +188,7 @@ class Session:
 
     def _invoke(self, message: m.InvokeFunction) -> None:
         """worker -> engine: call a function."""
-        id = message.invocation_id
-        if message.action is not m.ABSENT:
-            action = self._action_of(message)
-            if action == "answered":
-                return
-            if action == "void":
-                id = None
-        namespace = message.namespace
-        traceparent, baggage = message.traceparent, message.baggage
+        id, namespace = message.invocation_id, message.namespace
         if len(message.function_id) > MAX_ID_BYTES:
             text = f"function_id may have {MAX_ID_BYTES} bytes"
             message.function_id = message.function_id[:64] + "…"
@@ -208,6 +200,13 @@ class Session:
             text = "`namespace` is empty: leave it out or name one"
             self._refuse_call(message, ErrorBody(Code.INVALID_NAMESPACE, text))
             return
+        if message.action is not m.ABSENT:
+            action = self._action_of(message)
+            if action == "answered":
+                return
+            if action == "void":
+                id = None
+        traceparent, baggage = message.traceparent, message.baggage
         metadata = message.metadata
         call = Call(
             id if id is not None and is_uuid(id) else uuid4_text(),
@@ -247,7 +246,7 @@ class Session:
         if kind == "void":
             return "void"
         if kind == "enqueue":
-            enqueue(self._invocations, self._link, message, action)
+            self._enqueue(message, action)
             return "answered"
         log.warn(
             "{worker}: invokefunction {function} has an unknown action {action}",
@@ -258,6 +257,10 @@ class Session:
         error = ErrorBody(Code.INVALID_ARGUMENTS, f"unknown action {shortened(repr(kind))}")
         self._refuse_call(message, error)
         return "answered"
+
+    def _enqueue(self, message: m.InvokeFunction, action: dict[str, Any]) -> None:
+        """worker -> engine: put a call on a queue."""
+        enqueue(self._invocations, self._link, message, action)
 
     def _answer(self, call: Call, result: Raw | None, error: ErrorBody | None) -> None:
         """The outcome of a call this worker made and waits for."""

@@ -331,7 +331,7 @@ class WithoutAuthFunction(AccessCase):
             caller.invoke("billing::charge")
             await owner.invoked("billing::charge")
         await self.quiet(guest)
-        self.assertIn("it is a function of worker", self.log_text())
+        self.assertIn("it belongs to worker", self.log_text())
 
     async def test_who_may_do_everything_displaces_guests(self) -> None:
         """OURS: a guest that was there first gets nothing of its successor."""

@@ -5,22 +5,13 @@ from __future__ import annotations
 from typing import Any
 from unittest import TestCase
 
-import msgspec
-from twisted.internet import task
-from twisted.internet.defer import ensureDeferred
-from twisted.trial.unittest import TestCase as TrialCase
-
 from iii.catalogue import Catalogue
 from iii.config import from_mapping
-from iii.engine.clock import Clock
-from iii.engine.core import Engine
-from iii.engine.module import ModuleApi
 from iii.entries import Entry, check_config
 from iii.errors import ConfigError, StartError
 from iii.modules.queue.builtin import BuiltinAdapter
-from iii.modules.queue.config import BuiltinConfig, QueueConfig
+from iii.modules.queue.config import QueueConfig
 from iii.modules.queue.module import QueueModule
-from iii.modules.queue.settings import NamedQueue
 from iii.service import create_module
 from tests.support.probes import probe
 
@@ -114,48 +105,33 @@ class Files(TestCase):
             entry({"adapter": {"class": "modules::queue::Nope"}})
 
 
-class Problems(TrialCase):
+class Problems(TestCase):
     """What makes no sense stops the start."""
 
-    def start(self, **queues: dict[str, Any]) -> str:
+    def problem(self, **queues: dict[str, Any]) -> str:
         """Why the module doesn't start."""
-        ticks = task.Clock()
-        engine = Engine(ticks, clock=Clock.virtual(ticks))
-        configs = {name: msgspec.convert(queue, NamedQueue) for name, queue in queues.items()}
-        module = QueueModule(QueueConfig(queue_configs=configs))
-        module.adapter = _Nothing(BuiltinConfig(store_method="in_memory"))
-        failure = self.failureResultOf(
-            ensureDeferred(module.start(ModuleApi(engine, NAME))), StartError
-        )
-        return str(failure.value)
+        with self.assertRaises(StartError) as refused:
+            create_module(entry({"queue_configs": queues}))
+        return str(refused.exception)
 
     @probe("03.30")
     def test_the_type_is_one_of_two(self) -> None:
         """And a FIFO queue needs its field."""
         self.assertIn(
             "Queue 'x' has invalid type 'lifo'. Must be 'standard' or 'fifo'",
-            self.start(x={"type": "lifo"}),
+            self.problem(x={"type": "lifo"}),
         )
         self.assertIn(
             "Queue 'x' is of type 'fifo' but 'message_group_field' is not set",
-            self.start(x={"type": "fifo"}),
+            self.problem(x={"type": "fifo"}),
         )
 
     def test_keys_don_t_mix(self) -> None:
         """One field groups messages."""
-        problem = self.start(x={"type": "fifo", "message_group_field": "a", "concurrency_key": "b"})
+        problem = self.problem(
+            x={"type": "fifo", "message_group_field": "a", "concurrency_key": "b"}
+        )
         self.assertIn("'concurrency_key' is for standard queues", problem)
         limit = {"count": 1, "per_ms": 1, "key_field": "b"}
-        problem = self.start(x={"concurrency_key": "a", "rate_limit": limit})
+        problem = self.problem(x={"concurrency_key": "a", "rate_limit": limit})
         self.assertIn("both need the same field", problem)
-
-
-class _Nothing(BuiltinAdapter):
-    """An adapter that opens nothing."""
-
-    def start(self, engine: ModuleApi, stores: dict[str, str]) -> None:
-        """Adapter."""
-
-    def facts(self) -> dict[Any, Any]:
-        """Adapter."""
-        return {}

@@ -30,6 +30,7 @@ class DemoConfig(msgspec.Struct):
     answer: Any = None
     live: Any = None
     fails: bool = False
+    breaks: bool = False
     port: int = 0
 
 
@@ -37,7 +38,9 @@ class DemoModule(Module):
     """Offers ``<name>::ask`` and the trigger type ``<name>-type``; writes down what happens.
 
     :cvar diary: what happened, in order
-    :cvar gate: when set, the function answers and the module starts after it has fired
+    :cvar gate: when set, the function answers after it has fired
+    :cvar slow_start: the same for the start
+    :cvar slow_stop: the same for the end of a stop
     """
 
     name = "demo"
@@ -45,6 +48,7 @@ class DemoModule(Module):
     diary: ClassVar[list[str]] = []
     gate: ClassVar[Deferred[None] | None] = None
     slow_start: ClassVar[Deferred[None] | None] = None
+    slow_stop: ClassVar[Deferred[None] | None] = None
 
     def __init__(self, settings: DemoConfig) -> None:
         super().__init__(settings)
@@ -87,6 +91,8 @@ class DemoModule(Module):
 
     def change(self, settings: DemoConfig) -> bool:
         """Module."""
+        if settings.breaks:
+            raise RuntimeError("a fault of its own")
         if msgspec.structs.replace(settings, live=self.settings.live) != self.settings:
             return False
         self.diary.append(f"change {settings.name} {settings.live}")
@@ -96,9 +102,12 @@ class DemoModule(Module):
         """Module."""
         self.diary.append(f"closing {self.settings.name}")
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Module."""
         self.diary.append(f"stop {self.settings.name}")
+        if self.slow_stop is not None:
+            await self.slow_stop
+            self.diary.append(f"stopped {self.settings.name}")
 
 
 def demo(name: str, **config: Any) -> dict[str, Any]:
@@ -120,7 +129,7 @@ class ReloadCase(TestCase):
         self.addCleanup(holder.cleanup)
         self.path = Path(holder.name) / "config.yaml"
         DemoModule.diary.clear()
-        DemoModule.gate = DemoModule.slow_start = None
+        DemoModule.gate = DemoModule.slow_start = DemoModule.slow_stop = None
         self.log: list[str] = []
         globalLogPublisher.addObserver(self._logged)
         self.addCleanup(globalLogPublisher.removeObserver, self._logged)

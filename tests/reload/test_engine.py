@@ -107,6 +107,44 @@ class WorkerPorts(ReloadCase):
         await again.settled()
         self.assertIn("not reloaded", "\n".join(self.log))
 
+    async def test_a_port_that_could_not_be_opened_again_is_tried_again(self) -> None:
+        """Somebody else took it in between."""
+        port = unused_port()
+        await self.start(demo("a"), self.manager(port=port))
+        worker = await self.worker("t::f")
+        taken = await self.second_engine()
+        thieves: list[Any] = []
+        listener = self.engine.service.listeners[0]
+        closing = listener.stop_listening
+
+        async def stolen() -> None:
+            await closing()
+            other = EngineBuilder(reactor, environ={}).with_config({"port": port}).build()
+            await other.start()
+            thieves.append(other)
+
+        self.patch(listener, "stop_listening", stolen)
+        await self.reload(demo("a"), self.manager(port=taken))
+        self.assertIn("opens again failed", "\n".join(self.log))
+        await thieves[0].destroy()
+        await self.reload(demo("a"), self.manager(port=port))
+        await worker.settled()
+        await (await self.connect(port, "t::back")).settled()
+
+    async def test_a_stop_while_workers_of_a_closed_port_finish(self) -> None:
+        """They are told to come back like all others."""
+        await self.start(self.manager(port=0))
+        worker = await self.worker("t::f")
+        worker.invoke("t::f")
+        await worker.invoked("t::f")
+        self.write(self.manager(port=0, handshake_timeout_ms=5000), shutdown_timeout_ms=500)
+        reloaded = self.engine.service.reload()
+        await self.eventually(lambda: self.engine.engine.workers.get(worker.id).draining)
+        destroyed = self.engine.destroy()
+        self.assertEqual(await self.goodbye(worker), 1012)
+        await reloaded
+        await destroyed
+
     async def second_engine(self) -> int:
         """Somebody who holds a port."""
         other = EngineBuilder(reactor, environ={}).with_config({"port": 0}).build()

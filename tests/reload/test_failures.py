@@ -151,3 +151,30 @@ class FailedStarts(ReloadCase):
                 *("stop a", "stop b"),
             ],
         )
+
+    async def test_a_stop_while_a_module_stops(self) -> None:
+        """What it has begun is not called off: it may be writing."""
+        await self.start(demo("a"), demo("b"))
+        DemoModule.slow_stop = Deferred()
+        self.write(demo("b"))
+        reloaded = self.engine.service.reload()
+        await self.eventually(lambda: "stop a" in DemoModule.diary)
+        destroyed = self.engine.destroy()
+        await reloaded
+        DemoModule.slow_stop.callback(None)
+        DemoModule.slow_stop = None
+        await destroyed
+        self.assertEqual(
+            self.diary,
+            ["closing a", "stop a", "closing b", "closing a", "stopped a", "stop b"],
+        )
+        self.assertEqual([line for line in self.log if "left behind" in line], [])
+
+    async def test_a_fault_of_a_module_is_told_like_any_other(self) -> None:
+        await self.start(demo("a", answer=1), demo("b"))
+        await self.reload(demo("a", answer=1, live=2), demo("b", breaks=True))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertIn("a fault of its own", self.engine.engine.troubles["configuration"])
+        self.assertEqual(self.metric("iii_config_reloads_total")[("failed",)], 1)
+        worker = await self.worker()
+        self.assertEqual(await worker.call("a::ask"), [1, None])

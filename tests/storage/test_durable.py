@@ -370,13 +370,6 @@ class Opening(StoreCase):
         self.assertNotIsInstance(self.open(store_method="in-memory"), MemoryStore)
         self.assertFalse(self.flushLoggedErrors())
 
-    async def test_settings_that_contradict_each_other_stop_the_start(self) -> None:
-        for method, durability in (("in_memory", "fsync"), ("file_based", "memory")):
-            error = self.assertRaises(
-                StartError, self.open, store_method=method, durability=durability
-            )
-            self.assertEqual(error.code, Code.CONFIG_ERROR)
-
     async def content(self) -> bytes:
         """A sound file's content; the file stays."""
         store = self.open()

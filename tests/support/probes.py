@@ -15,7 +15,7 @@ from typing import TypeVar
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_NUMBER = re.compile(r"\b0[123457]\.\d+\b")
+_NUMBER = re.compile(r"\b0[1-7]\.\d+\b")
 
 
 def probe(*numbers: str) -> Callable[[F], F]:

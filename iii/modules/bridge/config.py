@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Raw, Struct, field
 
+from iii.bridge.address import Remote, faults, parse_url, url_of
+from iii.checking import Fault
 from iii.engine.inputs import Input
 from iii.engine.invocations import NULL
 
@@ -53,6 +56,19 @@ class BridgeConfig(Struct, kw_only=True):
     service_name: str | None = None
     expose: list[Expose] = field(default_factory=list)
     forward: list[Forward] = field(default_factory=list)
+
+    def remote(self, environ: Mapping[str, str]) -> Remote:
+        """The other engine.
+
+        :raises AddressError: the settings make no sense
+        """
+        return parse_url(
+            url_of(self.url, environ), token=self.token, ca=self.ca, cert=self.cert, key=self.key
+        )
+
+    def faults(self) -> Iterator[Fault]:
+        """An address that makes no sense, a file that can't be used."""
+        return faults(lambda: self.remote({}))
 
     def __repr__(self) -> str:
         """Without what may be secret."""

@@ -13,8 +13,7 @@ from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from iii.bridge import Incoming, Link, parse_url
-from iii.bridge.address import url_of
+from iii.bridge import Incoming, Link
 from iii.bridge.errors import collapsed
 from iii.bridge.hops import MOST_HOPS, next_hop
 from iii.bridge.payload import without_caller
@@ -57,13 +56,7 @@ class BridgeModule(Module):
         """
         settings: BridgeConfig = self.settings
         self._engine = engine
-        remote = parse_url(
-            url_of(settings.url, os.environ),
-            token=settings.token,
-            ca=settings.ca,
-            cert=settings.cert,
-            key=settings.key,
-        )
+        remote = settings.remote(os.environ)
         link = self._link = Link(
             engine, remote, NAME, without="calls of its functions wait or fail", allow_self=True
         )

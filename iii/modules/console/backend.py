@@ -47,8 +47,12 @@ class Backend(Protocol):
         """Do something."""
         ...
 
-    def stream_host(self, host: str | None) -> str:
-        """Where to connect to a port of the engine that listens on ``host``."""
+    def place(self, name: str, host: str | None, port: int) -> tuple[str, int]:
+        """Where to connect to a port of the engine.
+
+        :param name: in the ready line, e.g. ``stream``
+        :param host: on which it listens; None: loopback
+        """
         ...
 
 
@@ -68,6 +72,7 @@ class LocalEngine:
             function_id, {} if data is None else data, timeout_s=timeout_s
         )
 
-    def stream_host(self, host: str | None) -> str:
+    def place(self, name: str, host: str | None, port: int) -> tuple[str, int]:
         """Backend: what listens everywhere listens on loopback, too."""
-        return "127.0.0.1" if host in (None, "localhost", "0.0.0.0", "::") else str(host)
+        nearby = host in (None, "localhost", "0.0.0.0", "::")
+        return "127.0.0.1" if nearby else str(host), port

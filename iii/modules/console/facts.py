@@ -61,9 +61,9 @@ class Facts:
         http, stream = endpoints.get("http"), endpoints.get("stream")
         features = await self._features()
         body = {
-            "engineHost": self._host(http),
-            "enginePort": None if http is None else http["port"],
-            "wsPort": None if stream is None else stream["port"],
+            "engineHost": self._place("http", http)[0],
+            "enginePort": self._place("http", http)[1],
+            "wsPort": self._place("stream", stream)[1],
             "consolePort": self.port,
             "version": __version__,
             "enableFlow": config.enable_flow,
@@ -86,8 +86,10 @@ class Facts:
         instance: dict[str, Any] | None = msgspec.json.decode(NULL if found is None else found)
         return instance
 
-    def _host(self, endpoint: dict[str, Any] | None) -> str:
-        return LOCAL if endpoint is None else self._engine.stream_host(endpoint["host"])
+    def _place(self, name: str, endpoint: dict[str, Any] | None) -> tuple[str, int | None]:
+        if endpoint is None:
+            return LOCAL, None
+        return self._engine.place(name, endpoint["host"], endpoint["port"])
 
     async def _features(self) -> set[str]:
         wanted = {"function_ids": list(FEATURES.values())}

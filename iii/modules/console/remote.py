@@ -6,6 +6,7 @@ in traces.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw
@@ -21,11 +22,13 @@ class RemoteEngine:
 
     :param link: made and stopped by whoever made this
     :param host: under which this machine reaches the engine
+    :param ports: name → port, where others than the engine's own lead to it
     """
 
-    def __init__(self, link: Link, host: str) -> None:
+    def __init__(self, link: Link, host: str, ports: Mapping[str, int] | None = None) -> None:
         self._link = link
         self._host = host
+        self._ports = dict(ports or {})
 
     async def ask(self, function_id: str, data: Any = None, timeout_s: float = ASK_S) -> Raw | None:
         """Backend."""
@@ -35,10 +38,10 @@ class RemoteEngine:
         """Backend."""
         return await self._call(function_id, data, timeout_s)
 
-    def stream_host(self, host: str | None) -> str:
+    def place(self, name: str, host: str | None, port: int) -> tuple[str, int]:
         """Backend: loopback over there is not loopback here."""
-        loopback = (None, "localhost", "0.0.0.0", "::", "127.0.0.1", "::1")
-        return self._host if host in loopback else str(host)
+        loopback = host in (None, "localhost", "0.0.0.0", "::", "127.0.0.1", "::1")
+        return self._host if loopback else str(host), self._ports.get(name, port)
 
     async def _call(self, function_id: str, data: Any, timeout_s: float, **how: Any) -> Raw | None:
         if not self._link.connected:

@@ -6,9 +6,10 @@ Health checks and the files of the pages need no token, for there is nothing in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from html import escape
 from math import ceil
+from typing import Any
 from urllib.parse import parse_qs, unquote
 
 import msgspec
@@ -138,8 +139,8 @@ class Root(Resource):
         else:
             visit.send(_file_answer(file, visit))
 
-    def _later(self, visit: Visit, asked: object) -> None:
-        answering = Deferred.fromCoroutine(asked)  # type: ignore[arg-type]
+    def _later(self, visit: Visit, asked: Coroutine[Any, Any, Answer]) -> None:
+        answering: Deferred[Any] = Deferred.fromCoroutine(asked)
         answering.addCallbacks(visit.send, self._failed, errbackArgs=(visit,))
         answering.addErrback(lambda failure: log.failure("an answer is lost", failure))
 
@@ -165,12 +166,10 @@ class Root(Resource):
         token, following = _shown(visit.body(), is_form=is_form)
         refusal = self._entrance.check_credential(token, visit.client)
         if refusal is not None:
-            log.warn(
-                "console: {client}: {why}", client=visit.client, why=refusal.text
-            ) if refusal.wait_s == 0 else None
-            visit.send(
-                self._login_page(refusal, following, tried=True) if is_form else _refused(refusal)
-            )
+            if not refusal.wait_s:
+                log.warn("console: {client}: {why}", client=visit.client, why=refusal.text)
+            page = self._login_page(refusal, following, tried=True)
+            visit.send(page if is_form else _refused(refusal))
             return
         cookie = {"set-cookie": self._entrance.session()} if self._entrance.asks else {}
         if is_form:
@@ -184,9 +183,8 @@ class Root(Resource):
     ) -> Answer:
         """A form for the token; it needs no script."""
         status = 200 if refusal is None else refusal.status
-        wrong = (
-            f'<p class="error" role="alert">{escape(refusal.text)}</p>' if tried and refusal else ""
-        )
+        why = escape(refusal.text) if tried and refusal is not None else ""
+        wrong = f'<p class="error" role="alert">{why}</p>' if why else ""
         base = escape(self._base, quote=True)
         goes_to = escape(_inside(following, self._base), quote=True)
         text = f"""<!doctype html>

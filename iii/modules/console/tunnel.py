@@ -15,7 +15,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
@@ -42,6 +42,7 @@ _NOT_PASSED = frozenset(
 class _Side(Protocol):
     """One end of a tunnel; ``other`` is the other one."""
 
+    transport: Any
     other: _Side | None = None
     ended = False
 
@@ -57,9 +58,8 @@ class _Side(Protocol):
         if other is not None:
             other.other = None
             if other.transport is not None:
-                transport: Any = other.transport
-                transport.unregisterProducer()
-                transport.loseConnection()
+                other.transport.unregisterProducer()
+                other.transport.loseConnection()
         self.gone()
 
     def gone(self) -> None:
@@ -110,8 +110,7 @@ class Tunnels:
         for connecting in list(self._connecting):
             connecting.cancel()
         for browser in list(self._open):
-            transport: Any = browser.transport
-            transport.abortConnection()
+            browser.transport.abortConnection()
 
     async def _connect(self, visit: Visit) -> None:
         instance = await self._facts.instance()
@@ -119,25 +118,25 @@ class Tunnels:
         if endpoint is None:
             visit.send(error(503, "WebSocket error: the engine has no stream port"))
             return
-        host = self._engine.stream_host(endpoint["host"])
-        side = await self._endpoint(host, endpoint).connect(Factory.forProtocol(_Side))
+        host, port = self._engine.place("stream", endpoint["host"], endpoint["port"])
+        target = self._target(host, port, secure=endpoint["tls"])
+        side = await target.connect(Factory.forProtocol(_Side))
         if visit.over:
             side.transport.loseConnection()
             return
-        side.transport.write(self._request(visit, show_address(host, endpoint["port"])))
+        side.transport.write(self._request(visit, show_address(host, port)))
         browser = _Browser(self._open)
         browser.other, side.other = side, browser
         _take_over(visit, browser)
 
-    def _endpoint(self, host: str, endpoint: dict[str, Any]) -> IStreamClientEndpoint:
-        port = endpoint["port"]
+    def _target(self, host: str, port: int, *, secure: bool) -> Any:
+        """What connects there, an ``IStreamClientEndpoint``."""
         plain: Any = HostnameEndpoint(self._reactor, host.encode("idna"), port, timeout=CONNECT_S)
-        if not endpoint["tls"]:
-            return plain  # type: ignore[no-any-return]
+        if not secure:
+            return plain
         # The engine itself told where it is; there is nobody else to be mistaken for.
-        creator = _Unchecked(CertificateOptions(verify=False).getContext())
-        found: IStreamClientEndpoint = wrapClientTLS(creator, plain)
-        return found
+        creator: Any = _Unchecked(CertificateOptions(verify=False).getContext())
+        return wrapClientTLS(creator, plain)
 
     def _request(self, visit: Visit, host: str) -> bytes:
         """The upgrade, to the stream port."""
@@ -182,10 +181,12 @@ def _take_over(visit: Visit, browser: _Browser) -> None:
     # As Autobahn takes over: the channel has no transport any more.
     channel.transport = None
     transport.wrappedProtocol = browser
-    browser.makeConnection(transport)
-    other: Any = browser.other
-    transport.registerProducer(other.transport, True)
-    other.transport.registerProducer(transport, True)
+    side = browser.other
+    connected: Any = browser
+    connected.makeConnection(transport)
+    if side is not None and side.transport is not None:
+        transport.registerProducer(side.transport, True)
+        side.transport.registerProducer(transport, True)
     transport.resumeProducing()
     if early:
         browser.dataReceived(early)

@@ -52,6 +52,7 @@ class ConsoleRequest(Request):
 class Visit:
     """One request.
 
+    :param request: a ``ConsoleRequest``; Twisted's types say nothing about most of it
     :ivar headers: lower-case name → value; of several the last
     :ivar client: the address of whoever asks
     :ivar path: raw, with the slash at its beginning
@@ -59,16 +60,16 @@ class Visit:
 
     __slots__ = ("client", "headers", "method", "over", "path", "query_text", "request")
 
-    def __init__(self, request: ConsoleRequest) -> None:
+    def __init__(self, request: Any) -> None:
         self.request = request
-        self.method = request.method.decode("latin-1").upper()
+        self.method: str = request.method.decode("latin-1").upper()
         self.path: str = request.path.decode("latin-1")
-        self.query_text = request.uri.decode("latin-1").partition("?")[2]
-        self.headers = {
+        self.query_text: str = request.uri.decode("latin-1").partition("?")[2]
+        self.headers: dict[str, str] = {
             name.decode("latin-1").lower(): values[-1].decode("latin-1")
             for name, values in request.requestHeaders.getAllRawHeaders()
         }
-        peer: Any = request.getClientAddress()
+        peer = self.request.getClientAddress()
         self.client: str = getattr(peer, "host", "somebody")
         self.over = False
         request.notifyFinish().addErrback(self._gone)
@@ -93,9 +94,8 @@ class Visit:
 
     def body(self) -> bytes:
         """All of it, unless it was too large."""
-        content: Any = self.request.content
-        content.seek(0)
-        data: bytes = content.read()
+        self.request.content.seek(0)
+        data: bytes = self.request.content.read()
         return data
 
     def send(self, answer: Answer, more: Mapping[str, str] | None = None) -> None:

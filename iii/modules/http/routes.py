@@ -6,7 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct, field
 
+from iii.engine.bindings import Binding
 from iii.engine.callcounts import quantile
+from iii.engine.workers import Access
 from iii.modules.http.entry import Entry
 from iii.modules.http.figures import RouteFigures
 from iii.modules.http.router import Route
@@ -73,7 +75,7 @@ class RouteList:
             self._row(route)
             for route in self._service.router
             if _matches(route.serving, needle)
-            and (access is None or access.may_call(route.serving.binding.function_id))
+            and (access is None or _may_see(access, route.serving.binding))
         ]
         rows.sort(key=lambda row: (row.path, row.method))
         return RouteRows(rows[asked.offset : asked.offset + asked.limit], len(rows))
@@ -100,6 +102,10 @@ class RouteList:
             None if p95_s is None else p95_s * 1000,
             figures.last or None,
         )
+
+
+def _may_see(access: Access, binding: Binding) -> bool:
+    return access.may_call(binding.function_id, binding.namespace)
 
 
 def _matches(entry: Entry, needle: str) -> bool:

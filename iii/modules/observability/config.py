@@ -7,7 +7,7 @@ are told in the log and count as absent; a wrong value in a file stops the start
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +16,10 @@ from msgspec import Meta
 from twisted.logger import Logger
 
 from iii._version import __version__
+from iii.checking import Fault, Kind, nearest
 from iii.engine.ids import uuid4_text
+from iii.logging import LEVELS, Levels
+from iii.modules.observability.metricnames import ENGINE_NAMES, misspelt
 from iii.modules.observability.operators import operator_called
 from iii.tls import Tls
 
@@ -26,6 +29,17 @@ T = TypeVar("T")
 MIB = 1024 * 1024
 DEFAULT_ENDPOINT = "http://localhost:4317"
 DEFAULT_PROMETHEUS_PORT = 9464
+BATCH_SIZES = range(1, 10_001)
+DEFAULT_BATCH_SIZE = 100
+FLUSH_INTERVALS_MS = range(100, 3_600_001)
+DEFAULT_FLUSH_INTERVAL_MS = 5_000
+FORMATS = ("default", "json")
+
+#: Keys of numbers that are not refused when they are out of range, and what is used then.
+_RANGES = (
+    ("logs_batch_size", BATCH_SIZES, DEFAULT_BATCH_SIZE),
+    ("logs_flush_interval_ms", FLUSH_INTERVALS_MS, DEFAULT_FLUSH_INTERVAL_MS),
+)
 
 Exporter = Literal["memory", "otlp", "both"]
 MetricsExporter = Literal["memory", "otlp", "both", "prometheus"]
@@ -197,6 +211,27 @@ class ObservabilityConfig(msgspec.Struct, frozen=True):
         """``level``, or its older name."""
         return self.level if self.level is not None else self.log_level
 
+    def faults(self) -> Iterator[Fault]:
+        """Values that nobody knows or that are out of range, and what holds instead."""
+        key = "log_level" if self.level is None else "level"
+        for directive in Levels(self.directives or "").faults:
+            meant = nearest(directive.rpartition("=")[2].strip(), LEVELS)
+            yield Fault(f"'{directive}' is no level and is skipped{meant}", (key,), Kind.UNKNOWN)
+        if self.format.lower() not in FORMATS:
+            meant = nearest(self.format, FORMATS)
+            text = f"'{self.format}' is no format, default is used{meant}"
+            yield Fault(text, ("format",), Kind.UNKNOWN)
+        for index, rule in enumerate(self.alerts):
+            if misspelt(rule.metric):
+                meant = nearest(rule.metric, ENGINE_NAMES)
+                text = f"the engine has no metric '{rule.metric}'{meant}"
+                yield Fault(text, ("alerts", index, "metric"), Kind.UNKNOWN)
+        for key, legal, default in _RANGES:
+            value = getattr(self, key)
+            if value is not None and value not in legal:
+                text = f"{value} is {_outside(legal, default)}"
+                yield Fault(text, (key,), Kind.WARNING)
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What holds: every key with its value.
@@ -323,16 +358,14 @@ def settings_of(config: ObservabilityConfig, environ: Mapping[str, str]) -> Sett
         logs_max_count=_or(config.logs_max_count, 100_000),
         logs_retention_s=_or(config.logs_retention_seconds, 3_600),
         logs_batch_size=_within(
-            "logs_batch_size",
-            _or(config.logs_batch_size, env.read("OTEL_LOGS_BATCH_SIZE", int, 100)),
-            range(1, 10_001),
-            100,
+            config.logs_batch_size, env, "OTEL_LOGS_BATCH_SIZE", BATCH_SIZES, DEFAULT_BATCH_SIZE
         ),
         logs_flush_interval_ms=_within(
-            "logs_flush_interval_ms",
-            _or(config.logs_flush_interval_ms, env.read("OTEL_LOGS_FLUSH_INTERVAL_MS", int, 5_000)),
-            range(100, 3_600_001),
-            5_000,
+            config.logs_flush_interval_ms,
+            env,
+            "OTEL_LOGS_FLUSH_INTERVAL_MS",
+            FLUSH_INTERVALS_MS,
+            DEFAULT_FLUSH_INTERVAL_MS,
         ),
         logs_sampling_ratio=_or(config.logs_sampling_ratio, 1.0),
         logs_console_output=_or(config.logs_console_output, True),
@@ -369,18 +402,22 @@ def _or(value: T | None, otherwise: T) -> T:
     return otherwise if value is None else value
 
 
-def _within(key: str, value: int, legal: range, default: int) -> int:
-    if value in legal:
-        return value
-    log.warn(
-        "{key}: {value} is not between {first} and {last}, {default} is used",
-        key=key,
-        value=value,
-        first=legal[0],
-        last=legal[-1],
-        default=default,
-    )
-    return default
+def _within(value: int | None, env: _Environment, name: str, legal: range, default: int) -> int:
+    """The value, or else the variable's; ``default`` when that is out of range.
+
+    The configuration's own has been told by ``ObservabilityConfig.faults``.
+    """
+    if value is None:
+        value = env.read(name, int, default)
+        if value not in legal:
+            log.warn(
+                "{name}: {value} is {why}", name=name, value=value, why=_outside(legal, default)
+            )
+    return value if value in legal else default
+
+
+def _outside(legal: range, default: int) -> str:
+    return f"not between {legal[0]} and {legal[-1]}, {default} is used"
 
 
 def _flag(text: str) -> bool:

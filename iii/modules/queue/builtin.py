@@ -29,7 +29,7 @@ from iii.modules.queue.names import QueueName
 from iii.modules.queue.settings import LaneSettings
 from iii.modules.queue.shelf import Shelf
 from iii.storage.database import Database
-from iii.storage.kvstore import is_volatile, open_database
+from iii.storage.kvstore import open_database
 from iii.storage.store import StoreError
 
 log = Logger()
@@ -107,7 +107,7 @@ class BuiltinAdapter(Shelf):
 
     def _open(self, engine: ModuleApi, stores: dict[str, str]) -> Database:
         settings = self._settings
-        if not is_volatile(settings, NAME):
+        if not settings.is_volatile:
             return open_database(engine, settings, NAME, SCHEMA, stores, durability="fsync")
         log.warn(
             "DO NOT USE IN_MEMORY STORE_METHOD IN PRODUCTION - DATA WILL BE LOST ON SHUTDOWN "

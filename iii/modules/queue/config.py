@@ -5,11 +5,13 @@ Keys of all generations load; what has no effect any more is accepted as it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from iii.checking import Fault
 from iii.modules.queue.settings import (
     DEFAULT_ATTEMPTS,
     DEFAULT_BACKOFF_MS,
@@ -32,6 +34,13 @@ class QueueConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     queue_configs: dict[str, NamedQueue] = {}
+
+    def faults(self) -> Iterator[Fault]:
+        """Queues that make no sense as a whole."""
+        for name, queue in self.queue_configs.items():
+            problem = queue.problem(name)
+            if problem is not None:
+                yield Fault(problem, ("queue_configs", name))
 
 
 class BuiltinConfig(StoreConfig, frozen=True, kw_only=True):

@@ -189,6 +189,7 @@ class Delivery:
                 namespace=message.details.namespace,
                 traceparent=attempt.traceparent,
                 baggage=attempt.baggage,
+                trigger="queue",
             )
         if not attempt.over:
             attempt.call = call

@@ -21,7 +21,7 @@ from iii.modules.queue.delivery import Delivery
 from iii.modules.queue.depths import Depths
 from iii.modules.queue.figures import Figures
 from iii.modules.queue.functions import Publishing
-from iii.modules.queue.named import NamedQueues, check_configured
+from iii.modules.queue.named import NamedQueues
 from iii.modules.queue.subscriptions import TopicTrigger
 from iii.modules.queue.topics import Topics
 from iii.storage.figures import show_file_size
@@ -51,10 +51,9 @@ class QueueModule(Module):
     async def start(self, engine: ModuleApi) -> None:
         """Module: open the adapter, offer functions and trigger types.
 
-        :raises StartError: a queue makes no sense, or the adapter can't be opened
+        :raises StartError: the adapter can't be opened
         """
         settings: QueueConfig = self.settings
-        check_configured(settings.queue_configs)
         adapter = self.adapter
         started = adapter.start(engine, self.stores)
         if started is not None:

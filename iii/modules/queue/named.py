@@ -9,7 +9,7 @@ from msgspec import Raw
 from twisted.logger import Logger
 
 from iii.engine.module import ModuleApi
-from iii.errors import Code, IIIError, StartError
+from iii.errors import Code, IIIError
 from iii.modules.queue.adapter import QueueAdapter
 from iii.modules.queue.delivery import Delivery, NamedExecutor, Target
 from iii.modules.queue.figures import Figures
@@ -19,17 +19,6 @@ from iii.modules.queue.settings import NamedQueue
 log = Logger()
 
 DEFAULT_QUEUE = "default"
-
-
-def check_configured(queues: dict[str, NamedQueue]) -> None:
-    """Whether the queues of the configuration make sense.
-
-    :raises StartError: one of them doesn't
-    """
-    for name, queue in queues.items():
-        problem = queue.problem(name)
-        if problem is not None:
-            raise StartError(Code.CONFIG_ERROR, problem)
 
 
 class NamedQueues:

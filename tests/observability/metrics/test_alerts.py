@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from iii.modules.observability.metrics import actions
 from iii.modules.observability.model import Metric
-from tests.observability.metrics.cases import MetricsCase
+from tests.observability.metrics.cases import MetricsCase, hub_on
 
 LIST = "engine::alerts::list"
 EVALUATE = "engine::alerts::evaluate"
@@ -430,3 +430,64 @@ class DeltasOfWorkers(AlertsCase):
         """The mean."""
         self.send(self.gauge(1, 3, name="m"))
         self.assertEqual(self.value(), 2.0)
+
+
+class Unseen(AlertsCase):
+    """A metric that nobody sends, or that can't be compared."""
+
+    rule: ClassVar = {"metric": "shop.ordrs", "window_seconds": 30}
+
+    def warnings(self, seconds: float) -> list[str]:
+        """What is logged within this time."""
+        with capturedLogs() as logged:
+            self.later(seconds)
+        return [event["why"] for event in logged if "can't fire" in event["log_format"]]
+
+    def test_it_is_told_once_with_the_nearest_name(self) -> None:
+        """05 A12: only after workers have had time to send it."""
+        self.send(self.gauge(1, name="shop.orders"), self.gauge(1, name="stock"))
+        self.assertEqual(self.warnings(299), [])
+        self.assertEqual(
+            self.warnings(11),
+            ["nobody has sent its metric 'shop.ordrs' in 5 minutes; did you mean 'shop.orders'?"],
+        )
+        self.assertEqual(self.warnings(600), [])
+
+    def test_names_of_the_engine_are_suggested_too(self) -> None:
+        self.configure(metric="invocations.total")
+        (why,) = self.warnings(320)
+        self.assertIn("did you mean 'iii.invocations.total'?", why)
+
+    def test_one_that_was_seen_is_not_told(self) -> None:
+        """However long ago."""
+        self.send(self.gauge(1, name="shop.ordrs"))
+        self.later(15)
+        self.assertEqual(self.warnings(600), [])
+
+    def test_a_histogram_is_told(self) -> None:
+        self.configure(metric="h")
+        self.send(self.histogram([1, 1], [0.5]))
+        self.assertEqual(
+            self.warnings(320), ["its metric 'h' is a histogram, which has no single value"]
+        )
+
+    def test_a_window_that_sees_nothing_is_told(self) -> None:
+        self.configure(metric="m", window_seconds=1)
+        self.timers.advance(0)
+        self.later(5)
+        self.send(self.gauge(1, name="m"))
+        (why,) = self.warnings(320)
+        self.assertIn("is sent less often than its window_seconds, 1, can see", why)
+
+    def test_the_time_begins_with_the_rule(self) -> None:
+        """One that a reload brings has its own five minutes."""
+        self.later(280)
+        self.configure(metric="other")
+        self.assertEqual(self.warnings(290), [])
+        self.assertEqual(len(self.warnings(20)), 1)
+
+    def configure(self, **rule: Any) -> None:
+        """Another rule, by a reload."""
+        said = {"name": "busy", "threshold": 1, "metric": TOTAL, **self.rule, **rule}
+        self.hub.change(hub_on(self.engine, alerts=[said]).settings)
+        self.part.alerts.change()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import ClassVar
 
+from iii.rabbitmq import desk, publisher
 from tests.queue.contract.rabbitmq import RabbitMQ
 from tests.queue.rabbitmq.cases import RabbitCase
 from tests.support.probes import probe
@@ -65,6 +66,30 @@ class Restarts(RabbitCase):
         self.assertEqual(len(await self.handled(durable, 21)), 21)
         await self.empty("mail")
         await self.empty("t")
+
+    async def test_a_broker_that_hangs(self) -> None:
+        """It counts as away, and comes back."""
+        self.patch(publisher, "CONFIRM_LIMIT_S", 0.5)
+        self.patch(desk, "ANSWER_LIMIT_S", 0.5)
+        self.backend.broker.freeze()
+        self.addCleanup(self.backend.broker.thaw)
+        errors = []
+
+        async def refused() -> bool:
+            action = {"type": "enqueue", "queue": "mail"}
+            answer = await self._answer("f", 1, action=action)
+            errors.append(answer.get("error", {"code": None}))
+            return "error" in answer
+
+        await self.until(refused, "a refusal")
+        self.assertEqual(errors[-1]["code"], "enqueue_error")
+        self.assertIn("to RabbitMQ was lost", errors[-1]["message"])
+        self.backend.broker.thaw()
+        worker = await self.worker("f")
+        await self.enqueue_when_back()
+        while "back" not in await self.handled(worker):
+            continue  # what was not confirmed may have been kept
+        await self.empty("mail")
 
     async def test_what_runs_while_the_broker_is_away_is_not_run_twice(self) -> None:
         """Its end is told when the message comes again."""

@@ -207,6 +207,8 @@ class Working(DirectCase):
         await self.put(0, function_id="g")
         await self.until(lambda: ours.held or theirs.held)
         for number in range(1, 4):
+            self.adapter._lanes[MAIL].poke()
+            await self.moment(0.05)
             await self.put(number)
             await self.until(lambda n=number: n in theirs.ids)  # type: ignore[misc]
 

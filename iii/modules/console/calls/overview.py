@@ -33,7 +33,11 @@ EVERYTHING = {"include_internal": True}
 
 async def status(asked: Asked) -> dict[str, Any]:
     """``status``: what can't be asked counts as nothing."""
-    wanted = (WORKERS, {}), (FUNCTIONS, EVERYTHING), ("engine::metrics::snapshot", {})
+    wanted: tuple[tuple[str, dict[str, Any]], ...] = (
+        (WORKERS, {}),
+        (FUNCTIONS, EVERYTHING),
+        ("engine::metrics::snapshot", {}),
+    )
     reading = [Deferred.fromCoroutine(_or_none(asked, *each)) for each in wanted]
     workers, functions, metrics = await gatherResults(reading)
     return {

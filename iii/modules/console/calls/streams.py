@@ -32,7 +32,9 @@ async def listed(asked: Asked) -> dict[str, Any]:
                 "internal": internal,
             }
         )
-    port = DEFAULT_PORT if endpoint is None else endpoint["port"]
+    port = DEFAULT_PORT
+    if endpoint is not None:
+        _, port = asked.engine.place("stream", endpoint["host"], endpoint["port"])
     return {"streams": rows, "count": len(rows), "websocket_port": port}
 
 

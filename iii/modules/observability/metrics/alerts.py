@@ -3,11 +3,13 @@
 An alert fires as long as its rule holds.  It tells so once, and again when it still or
 again holds after the cool-down; when a rule says ``resolve``, it also tells its end, if
 its beginning was told.  A rule whose metric has no value is passed over: nothing changes.
+Of one that never had any the log says why, once.
 """
 
 from __future__ import annotations
 
 from msgspec import UNSET
+from twisted.logger import Logger
 
 from iii.engine.native import Empty
 from iii.errors import Code, IIIError
@@ -18,6 +20,9 @@ from iii.modules.observability.metrics.readings import Readings
 from iii.modules.observability.metrics.rules import Rule
 from iii.modules.observability.metrics.store import MetricStore
 from iii.modules.observability.metrics.ticking import Ticker
+from iii.modules.observability.metrics.unseen import UNSEEN_AFTER_S, why_unseen
+
+log = Logger()
 
 EVALUATE_S = 10.0
 NO_RULES = "Alert manager not initialized"
@@ -29,10 +34,14 @@ class Alert:
     :ivar evaluated_ms: when it last had a value; None: never
     :ivar triggered_at: when it last told, monotonic
     :ivar told: it fires, and that was told
+    :ivar since: when it began to be looked at, monotonic
+    :ivar missed: that its metric was never seen was told
     """
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, since: float) -> None:
         self.rule = rule
+        self.since = since
+        self.missed = False
         self.firing = False
         self.value: float | None = None
         self.evaluated_ms: int | None = None
@@ -83,6 +92,7 @@ class Alerts:
 
     def __init__(self, hub: Hub, store: MetricStore) -> None:
         self._hub = hub
+        self._store = store
         self._clock = hub.engine.clock
         self._rules: list[Rule] = []
         self._alerts: list[Alert] = []
@@ -120,7 +130,7 @@ class Alerts:
             alert = next((known for known in alerts if known.rule is rule), None)
             self._rules.append(rule)
             if said.enabled:
-                self._alerts.append(alert or Alert(rule))
+                self._alerts.append(alert or Alert(rule, self._clock.monotonic()))
 
     def evaluate_all(self) -> list[Event]:
         """Look at every rule, and run the actions; the alerts that were triggered."""
@@ -129,12 +139,23 @@ class Alerts:
         triggered = []
         for alert in self._alerts:
             value = self._readings.value(alert.rule)
+            if value is None:
+                self._miss(alert, now)
             event = None if value is None else alert.evaluate(value, now, now_ms)
             if event is not None:
                 self._actions.run(alert.rule.said.action, event)
                 if not event.resolved:
                     triggered.append(event)
         return triggered
+
+    def _miss(self, alert: Alert, now: float) -> None:
+        """There is no value; say so if there never was one."""
+        never = alert.evaluated_ms is None and now - alert.since >= UNSEEN_AFTER_S
+        if never and not alert.missed:
+            alert.missed = True
+            said = alert.rule.said
+            why = why_unseen(said, self._store)
+            log.warn("alert '{name}' can't fire: {why}", name=said.name, why=why)
 
     # Functions -------------------------------------------------------------------------
 

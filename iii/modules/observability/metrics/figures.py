@@ -1,4 +1,4 @@
-"""The engine's own figures, under the names that alerts and roll-ups know them by.
+"""The engine's own figures, which alerts and roll-ups know by names (``metricnames``).
 
 The engine counts anyway (``iii.engine.callcounts``); nothing is recorded here, the
 counts are added up when somebody asks.
@@ -26,20 +26,6 @@ class Figures(NamedTuple):
     spawns: int
     deaths: int
     active: int
-
-
-#: Name of a metric → the field of ``Figures``.
-NAMES = {
-    "iii.invocations.total": "total",
-    "iii.invocations.success": "success",
-    "iii.invocations.error": "error",
-    "iii.invocations.deferred": "deferred",
-    "iii.workers.spawns": "spawns",
-    "iii.workers.deaths": "deaths",
-    "iii.workers.active": "active",
-}
-#: Those that only grow.
-COUNTERS = frozenset(NAMES) - {"iii.workers.active"}
 
 
 class Durations(NamedTuple):

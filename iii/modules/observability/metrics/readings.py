@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from iii.engine.module import ModuleApi
-from iii.modules.observability.metrics.figures import COUNTERS, NAMES, Figures, figures
+from iii.modules.observability.metricnames import COUNTERS, ERROR_RATE, NAMES, RATE
+from iii.modules.observability.metrics.figures import Figures, figures
 from iii.modules.observability.metrics.increases import Increases, keys_of
 from iii.modules.observability.metrics.rules import Change, Rule, Window
 from iii.modules.observability.metrics.store import MetricStore
 from iii.modules.observability.model import Metric, NumberPoint
-
-ERROR_RATE = "iii.invocations.error_rate"
-RATE = "iii.invocations.rate"
 
 
 def _error_rate(change: Change) -> float:

@@ -14,8 +14,9 @@ from msgspec import structs
 
 from iii.engine.callcounts import BOUNDS_S
 from iii.modules.observability.hub import Hub
+from iii.modules.observability.metricnames import COUNTERS, NAMES
 from iii.modules.observability.metrics import shapes
-from iii.modules.observability.metrics.figures import COUNTERS, DURATION, NAMES, durations, figures
+from iii.modules.observability.metrics.figures import DURATION, durations, figures
 from iii.modules.observability.metrics.increases import Increases, growth_of, keys_of
 from iii.modules.observability.metrics.levels import (
     HIGHEST_COUNT,

@@ -127,6 +127,10 @@ class MetricStore:
                 return
             yield metric
 
+    def names(self) -> Iterator[str]:
+        """What there is something of."""
+        return iter(self._by_name)
+
     def newest(self, name: str) -> Metric | None:
         """The last that was called ``name``."""
         known = self._by_name.get(name)

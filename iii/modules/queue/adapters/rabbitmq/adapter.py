@@ -70,6 +70,7 @@ class RabbitAdapter(QueueAdapter):
         #: whether a group has triggers here
         self._wanted: dict[QueueName, bool] = {}
         self._upkeep: Timer | None = None
+        self._started = False
         self._closing = False
         self._stopped = False
 
@@ -90,7 +91,7 @@ class RabbitAdapter(QueueAdapter):
         )
         names = self._names = Names(self._settings.prefix)
         topology = self._topology = Topology(broker, names)
-        post = self._post = Post(broker, names, topology, self._wait_used)
+        post = self._post = Post(broker, names, topology, self._wait_used, self._held)
         self._tools = Tools(clock, broker, names, topology, post, self._ask)
         self._known = Known(clock, broker, names, self._heard, self._asked)
         self._shelf = Shelf(self._tools, self._known.get, self._lanes.get, self._settings_of)
@@ -106,23 +107,27 @@ class RabbitAdapter(QueueAdapter):
             if entry.delays:
                 self._relay(queue.name)
         stores["queue"] = str(address)
+        self._started = True
         self._upkeep = clock.call_later(0, self._keep_up)
 
     def closing(self) -> None:
         """Adapter: nothing more is taken."""
         self._closing = True
+        if not self._started:
+            return
         for lane in self._lanes.values():
             lane.stop()
         for relay in self._relays.values():
             relay.stop()
         self._expiry.stop()
+        self._known.stop()
 
     async def stop(self) -> None:
         """Adapter: tell the broker how everything ended, and leave."""
         self._stopped = True
-        if not hasattr(self, "_broker"):
-            return
         self.closing()
+        if not self._started:
+            return
         if self._upkeep is not None and self._upkeep.active():
             self._upkeep.cancel()
         if self._broker.up:
@@ -377,7 +382,30 @@ class RabbitAdapter(QueueAdapter):
             await self._topology.ensure(target)
             await self._topology.ensure_queue(target)
             self._meet(target)
-        return await self._shelf.move(source, targets, limit)
+        moved = await self._shelf.move(source, targets, limit)
+        for target in targets:
+            await self._pass_on(target)
+        return moved
+
+    async def _pass_on(self, held: QueueName) -> None:
+        """What a topic keeps for its first group goes to the groups that came meanwhile."""
+        facts = self.facts()
+        if held.kind != "topic" or facts.get(held, LaneFacts()).subscribed:
+            return
+        groups = [
+            queue
+            for queue, of in facts.items()
+            if queue.kind == "group" and queue.name == held.name and of.subscribed
+        ]
+        if groups:
+            for group in groups:
+                await self._topology.ensure(group)
+            await self._shelf.move(held, groups, None)
+
+    def _held(self, name: str) -> None:
+        """A message of a topic was kept, because no group took it at that moment."""
+        passing = Deferred.fromCoroutine(self._pass_on(topic(name)))
+        passing.addErrback(self._not_told)
 
     async def pause(self, queues: list[QueueName], paused: bool) -> None:
         """Adapter: stop or go on, on every engine."""

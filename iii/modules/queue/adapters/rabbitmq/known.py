@@ -20,6 +20,7 @@ from iii.engine.ids import next_id
 from iii.modules.queue.adapters.rabbitmq.names import Names
 from iii.modules.queue.journal import LaneFacts
 from iii.modules.queue.names import QueueName
+from iii.modules.queue.wakeups import Wakeups
 from iii.rabbitmq import Broker, BrokerError, Consumer, Delivery, Got, Properties
 
 log = Logger()
@@ -83,6 +84,7 @@ class Known:
         self._changed = changed
         self._asked = asked
         self._asking: set[Question] = set()
+        self._later: Wakeups[Question] = Wakeups(clock, self._ask)
         self._untold: set[QueueName] = set()
         self._entries: dict[QueueName, Entry] = {}
         self._me = next_id()
@@ -99,6 +101,10 @@ class Known:
             self._mine, self, self._prepare, prefetch=PREFETCH
         )
         consumer.start()
+
+    def stop(self) -> None:
+        """Ask nobody any more."""
+        self._later.stop()
 
     @property
     def _mine(self) -> str:
@@ -124,7 +130,7 @@ class Known:
         """Ask the other engines, or answer them; the same thing once in a moment."""
         if question not in self._asking:
             self._asking.add(question)
-            self._clock.call_later(ASK_PAUSE_S, self._ask, question)
+            self._later.add(ASK_PAUSE_S, question)
 
     def _ask(self, question: Question) -> None:
         self._asking.discard(question)

@@ -268,7 +268,7 @@ class Lane:
         elif not self._pump_later:
             # Keys take turns: see first which there are.
             self._pump_later = True
-            self._clock.call_later(GATHER_S, self._pump_all)
+            self._wakeups.add(GATHER_S, self._pump_all)
 
     def _pump_all(self) -> None:
         self._pump_later = False

@@ -39,13 +39,22 @@ class Post:
     """Sends messages.
 
     :param used: told of every wait that a message goes into
+    :param held: told of topics of which no group took a message
     """
 
-    def __init__(self, broker: Broker, names: Names, topology: Topology, used: UsedWait) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        names: Names,
+        topology: Topology,
+        used: UsedWait,
+        held: Callable[[str], None],
+    ) -> None:
         self._broker = broker
         self._names = names
         self._topology = topology
         self._used = used
+        self._held = held
 
     # Fresh -----------------------------------------------------------------------------
 
@@ -85,7 +94,8 @@ class Post:
         if queue.kind == "named":
             self._topology.forget()
             return self.hand_over(queue, message, settings)
-        return self.hand_over(QueueName("topic", queue.name), message, settings)
+        kept = self.hand_over(QueueName("topic", queue.name), message, settings)
+        return kept.addCallback(lambda _: self._held(queue.name))
 
     # Later -----------------------------------------------------------------------------
 
