@@ -16,6 +16,7 @@ message that is no format.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -45,6 +46,8 @@ _LIBRARIES = {"twisted": WARN, "autobahn": WARN, "txaio": WARN, "log_legacy": WA
 _INTERNAL = frozenset(("message", "time", "system", "format", "isError", "why", "failure"))
 _SIMPLE = frozenset((int, float, bool, type(None)))
 _INDENT = "    "
+#: Everything that a terminal obeys, line ends and tabs aside; right-to-left marks too.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 #: A value nested deeper than this is shown in one line.
 MAX_TREE_DEPTH = 32
 
@@ -223,7 +226,8 @@ def text_lines(
     shown = _mentioned(event)
     said = ["", *(fields[name] for name in shown if name in fields)]
     function = None if "function" in shown else fields.pop("function", None)
-    level, header = f"[{_NAME[weight]}]", namespace if function is None else str(function)
+    level = f"[{_NAME[weight]}]"
+    header = _harmless(namespace if function is None else str(function))
     if colour:
         level = f"\x1b[{_COLOUR[weight]}m{level}\x1b[0m"
         header = f"\x1b[2m{header}\x1b[0m"
@@ -232,11 +236,28 @@ def text_lines(
         for name, value in fields.items()
         if name not in shown and not (isinstance(value, str) and value in said)
     }
-    lines = [f"[{clock}] {level} {header} {message_of(event)}"]
-    _branch(lines, 1, [(f"{name}: ", value) for name, value in rest.items()])
+    lines = [f"[{clock}] {level} {header} {_harmless(message_of(event))}"]
+    fields_below: list[str] = []
+    _branch(fields_below, 1, [(f"{name}: ", value) for name, value in rest.items()])
+    lines += map(_harmless, fields_below)
     if "log_failure" in event:
         lines.append(event["log_failure"].getTraceback().rstrip())
     return "\n".join(lines)
+
+
+def _harmless(text: str) -> str:
+    """``text`` as part of a line, whoever it comes from.
+
+    What follows on another line is indented, so that it can't pass for an event of its own;
+    and nothing in it means anything to a terminal.
+    """
+    if text.isprintable():
+        return text
+    return _CONTROL.sub(_escaped, text).replace("\n", f"\n{_INDENT}")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return ascii(match[0])[1:-1]
 
 
 def _branch(lines: list[str], depth: int, items: list[tuple[str, Any]]) -> None:

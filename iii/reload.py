@@ -173,8 +173,8 @@ class Reloads:
             wanted = service.source.read(service.configuration.source is not None)
             self._check_certificates(wanted)
             outcome = await self._take_over(wanted)
-        except (CancelledError, IIIError) as error:
-            if self._stopped:
+        except Exception as error:
+            if self._stopped and isinstance(error, CancelledError | IIIError):
                 return
             outcome = "failed"
             self._tell_failure(error)
@@ -210,6 +210,8 @@ class Reloads:
             raise InvalidConfiguration(errors)
 
     def _tell_failure(self, error: Exception) -> None:
+        if not isinstance(error, IIIError):
+            log.failure("reloading the configuration failed")
         reasons = (
             [str(problem) for problem in error.problems]
             if isinstance(error, InvalidConfiguration)

@@ -149,6 +149,7 @@ class Replacement:
             twin = next((pair for pair in open_ if pair[0] == wanted), None)
             if twin is not None:
                 open_.remove(twin)
+                self._open_again(twin[1])
             kept.append(None if twin is None else twin[1])
         for _, listener in open_:
             await self._close(listener)
@@ -157,6 +158,12 @@ class Replacement:
             listener or self._open(settings, free)
             for settings, listener in zip(self._wanted.worker_listeners, kept, strict=True)
         ]
+
+    def _open_again(self, listener: WorkerListener) -> None:
+        """An earlier reload could not, when it put back what was there before."""
+        if not listener.is_open:
+            listener.listen()
+            self._undo.append((f"port {listener.port} closes", listener.stop_listening))
 
     async def _close(self, listener: WorkerListener) -> None:
         """Accept no more workers there; those that are connected are closed at the end."""

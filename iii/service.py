@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -69,6 +69,8 @@ class ModuleService(Service):
         self.module = module
         self.api = api
         self.started = False
+        self._stopping: Deferred[None] | None = None
+        self._given_up = False
 
     async def start(self) -> None:
         """Let the module register and bind."""
@@ -103,18 +105,38 @@ class ModuleService(Service):
         await maybeDeferred(self.disownServiceParent)
 
     async def stop(self, clock: Clock, limit_s: float) -> None:
-        """Stop the module; a failure or a time-out is logged, never raised."""
+        """Stop the module, once; a failure or a time-out is logged, never raised.
+
+        Whoever waits may be called off, as a stop of the engine does with a reload: the
+        module goes on stopping, and the next one who calls waits for the same end.
+        """
+        if self._stopping is None:
+            self._stopping = Deferred.fromCoroutine(self._stop())
+        ended: Deferred[None] = Deferred()
+        self._stopping.addBoth(lambda _: ended.callback(None))
+        timer = clock.call_later(limit_s, self._give_up, limit_s)
         try:
-            stopping = Deferred.fromCoroutine(_awaited(self.module.stop()))
-            await within(clock, limit_s, stopping)
-        except CancelledError:
-            log.error(
-                "module {name} did not stop within {limit:.1f} s and is left behind",
-                name=self.entry.written,
-                limit=limit_s,
-            )
+            await ended
+        finally:
+            if timer.active():
+                timer.cancel()
+
+    async def _stop(self) -> None:
+        try:
+            await _awaited(self.module.stop())
         except Exception:
-            log.failure("module {name}: stop() failed", name=self.entry.written)
+            if not self._given_up:
+                log.failure("module {name}: stop() failed", name=self.entry.written)
+
+    def _give_up(self, limit_s: float) -> None:
+        log.error(
+            "module {name} did not stop within {limit:.1f} s and is left behind",
+            name=self.entry.written,
+            limit=limit_s,
+        )
+        self._given_up = True
+        assert self._stopping is not None
+        self._stopping.cancel()
 
 
 class EngineService(MultiService):
@@ -395,12 +417,13 @@ class EngineService(MultiService):
         await self.reloads.stop()
         for service in self.modules:
             service.closing()
-        for listener in self.listeners:
+        ports = [each for each in self if isinstance(each, WorkerListener)]
+        for listener in ports:
             await listener.stop_listening()
         await self._drain(ends - min(STOP_RESERVE_S, limit_s / 2))
         for service in reversed(self.modules):
             await service.stop(clock, _share(ends - clock.monotonic(), MODULE_STOP_S))
-        for listener in self.listeners:
+        for listener in ports:
             await listener.close_all(CLOSE_RESTART, "the engine is restarting")
         self.engine.stop()
         self.running = 0
@@ -502,15 +525,3 @@ async def _awaited(outcome: Awaitable[Any] | None) -> None:
         if not (inspect.isawaitable(outcome) or isinstance(outcome, Deferred)):
             raise TypeError(f"expected an awaitable or None, got {type(outcome).__name__}")
         await outcome
-
-
-def within(clock: Clock, limit_s: float, running: Deferred[T]) -> Deferred[T]:
-    """``running``, cancelled after ``limit_s`` on the engine's clock."""
-    timer = clock.call_later(limit_s, running.cancel)
-
-    def done(outcome: Any) -> Any:
-        if timer.active():
-            timer.cancel()
-        return outcome
-
-    return running.addBoth(done)

@@ -219,6 +219,19 @@ class Text(OutputCase):
         LogOutput(self.stream, colour=True)({"log_format": "x", "log_level": LogLevel.warn})
         self.assertIn("\x1b[33m[WARN]\x1b[0m", self.stream.getvalue())
 
+    def test_what_others_say_can_not_pass_for_a_line_of_ours(self) -> None:
+        """Ids and texts of workers stand in messages and fields as they came."""
+        forged = "x\n[00:00:00.000 AM] [INFO] iii.wire all is well\x1b[2J\x9b\u202e"
+        self.at_noon("refused {what}", what=forged)
+        self.at_noon("said", **{forged: forged}, data={forged: [forged]})
+        self.at_noon("said", function=forged)
+        text = self.stream.getvalue()
+        for line in text.splitlines():
+            self.assertTrue(line.startswith(("    ", "[08:53:20.123 AM] [INFO] ")), line)
+        for sign in ("\x1b", "\x9b", "\u202e"):
+            self.assertNotIn(sign, text)
+        self.assertIn("all is well\\x1b[2J\\x9b\\u202e", text)
+
 
 class Json(OutputCase):
     """05 A13: `format: json`."""

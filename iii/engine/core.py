@@ -31,6 +31,7 @@ from iii.engine.invocations import (
 from iii.engine.redacting import Redactor
 from iii.engine.triggers import Triggers
 from iii.engine.turn import Turn
+from iii.engine.watching.feeds import Feeds
 from iii.engine.workers import Worker, Workers
 from iii.errors import Code, InvocationError
 
@@ -72,6 +73,8 @@ class Engine:
         self.channels = Channels(self.clock)
         self.invocations = Invocations(self.functions, self.clock, limit_s=invocation_limit_s)
         self.instruments = Instruments()
+        #: what can be watched
+        self.feeds = Feeds()
         #: what of calls nobody gets to see
         self.redactor = Redactor()
         self.on_telemetry: OnTelemetry | None = None

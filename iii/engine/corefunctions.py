@@ -26,8 +26,9 @@ from iii.engine.invocations import STOPPED, Call, ErrorBody, as_raw
 from iii.engine.module import ModuleApi
 from iii.engine.operations import Operations
 from iii.engine.tracing import Error
+from iii.engine.watching import own as watching
 from iii.engine.workers import MAX_LABEL_CHARS, Worker, clean_label
-from iii.errors import Code, IIIError, InvocationError
+from iii.errors import Code, IIIError, InvocationError, RegistrationError
 
 log = Logger()
 
@@ -109,6 +110,7 @@ def install(engine: Engine) -> None:
     discovery.install(api)
     Operations(engine).install(api)
     InvocationCalls(engine).install(api)
+    watching.install(engine, api, discovery)
     api.function("engine::workers::register", core.register_worker, takes=WorkerMetadata)
     api.function(
         "engine::workers::drain",
@@ -216,8 +218,12 @@ class CoreFunctions:
             functions.unregister(id, worker, old)
             _tell_not_moved(worker, f"function {id}", why)
         else:
-            functions.move(id, worker, old, new)
-            worker.functions[(new, id)] = None
+            try:
+                functions.move(id, worker, old, new)
+            except RegistrationError as error:
+                _tell_not_moved(worker, f"function {id}", error.message)
+            else:
+                worker.functions[(new, id)] = None
         self._engine.drop_triggers(worker, id, old)
 
     def _move_type(self, worker: Worker, id: str, old: str) -> None:
@@ -230,8 +236,12 @@ class CoreFunctions:
             triggers.remove_type(id, worker, old)
             _tell_not_moved(worker, f"trigger type {id}", why)
         else:
-            triggers.move_type(id, worker, old, new)
-            worker.trigger_types[(new, id)] = None
+            try:
+                triggers.move_type(id, worker, old, new)
+            except RegistrationError as error:
+                _tell_not_moved(worker, f"trigger type {id}", error.message)
+            else:
+                worker.trigger_types[(new, id)] = None
 
     def create_channel(self, wanted: NewChannel) -> dict[str, dict[str, str]]:
         """``engine::channels::create``."""

@@ -33,6 +33,7 @@ from iii.engine.redacting import Redactor
 from iii.engine.relayed import Relay, RelayedFunction
 from iii.engine.tracing import Tracing
 from iii.engine.turn import Turn
+from iii.engine.watching.feeds import Feed
 from iii.engine.workers import Worker
 
 if TYPE_CHECKING:
@@ -465,6 +466,14 @@ class ModuleApi:
                 invocations.history = None
 
         self._undo.append(withdraw)
+
+    def feed(self, name: str, feed: Feed) -> None:
+        """Let topics of this kind be watched (docs/console.md, "Watching").
+
+        :param name: what stands before the colon, or all of it
+        """
+        self._engine.feeds.add(name, feed)
+        self._undo.append(lambda: self._engine.feeds.remove(name, feed))
 
     def hide_values(self, keys: Iterable[str]) -> None:
         """Nobody who looks at calls gets to see what stands under one of these keys."""

@@ -18,7 +18,7 @@ silent.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -41,6 +41,8 @@ class Triggers:
         self._types: dict[Key, list[TriggerType]] = {}
         self._parked: dict[Registration, None] = {}
         self._active: dict[Registration, None] = {}
+        #: called after the set of those that can fire changed
+        self.listeners: list[Callable[[], None]] = []
         self._ownerless: dict[str, Registration] = {}
 
     def types(self) -> Iterator[TriggerType]:
@@ -51,6 +53,10 @@ class Triggers:
         """Everything that can fire, each id once (a reconnect may hold it twice)."""
         by_id = {registration.id: registration for registration in self._active}
         return iter(by_id.values())
+
+    def _tell_changed(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def count_by_type(self) -> dict[str, int]:
         """How many of each type can fire."""
@@ -185,6 +191,7 @@ class Triggers:
                 for registration in binding.registrations:
                     registration.binding = None
                     self._active.pop(registration, None)
+                    self._tell_changed()
                     self._parked[registration] = None
                     detached.append(registration)
         type.bindings.clear()
@@ -228,6 +235,7 @@ class Triggers:
         self._drop_from_table(registration)
         self._parked.pop(registration, None)
         self._active.pop(registration, None)
+        self._tell_changed()
         binding, registration.binding = registration.binding, None
         if binding is None:
             return
@@ -293,6 +301,7 @@ class Triggers:
             return succeed(None)
         self._parked.pop(registration, None)
         self._active[registration] = None
+        self._tell_changed()
         # A worker that provides a type knows triggers by id; a module's bindings are shared.
         likeness = registration.likeness if type.shared else registration.id
         bindings = type.bindings.setdefault(likeness, {})
@@ -353,6 +362,7 @@ class Triggers:
                 continue  # replaced or released while the provider was at it
             registration.binding = None
             self._active.pop(registration, None)
+            self._tell_changed()
             if park:
                 self._parked[registration] = None
             else:

@@ -35,6 +35,10 @@ def clean_label(text: str | None) -> str | None:
     return _UNSAFE.sub("", text)[:MAX_LABEL_CHARS].strip() or None
 
 
+Observer = Callable[[str, bytes, bool], None]
+"""``observer(direction, payload, is_binary)``: ``in`` is what came from the worker."""
+
+
 class Link(Protocol):
     """The connection of a worker: what the engine may ask of it."""
 
@@ -56,6 +60,10 @@ class Link(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Close with a WebSocket code; what is queued is sent first."""
+        ...
+
+    def observe(self, observer: Observer | None) -> None:
+        """Show every message to ``observer``, or to nobody any more."""
         ...
 
     def evict(self) -> None:
@@ -233,6 +241,10 @@ class Workers:
         """Call ``listener(event, worker)`` on connect, disconnect and new metadata."""
         self._listeners.append(listener)
 
+    def unlisten(self, listener: Listener) -> None:
+        """Call ``listener`` no more."""
+        self._listeners.remove(listener)
+
     def add(self, worker: Worker) -> None:
         """A connection is open."""
         self._workers[worker.id] = worker
@@ -247,5 +259,5 @@ class Workers:
 
     def announce(self, event: str, worker: Worker) -> None:
         """Tell the listeners."""
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             listener(event, worker)

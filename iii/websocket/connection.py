@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from iii.engine.clock import Timer
 from iii.websocket.codes import CLOSE_INTERNAL_ERROR, CLOSE_OVERLOAD
-from iii.websocket.frames import FastFrames
+from iii.websocket.frames import FastFrames, Receive
 from iii.websocket.outbox import STALL_S, Outbox
 from iii.websocket.refused import Refused
 
@@ -238,6 +238,15 @@ class Connection(FastFrames):
             factory.turn.run(super().dataReceived, data)
         except Exception:
             self._handling_failed(Failure())
+
+    def receive_with(self, receive: Receive) -> Receive:
+        """Give messages to ``receive`` from now on.
+
+        :returns: who got them so far
+        """
+        before = self.frame_received
+        self.frame_received = receive  # type: ignore[method-assign]
+        return before
 
     def _handling_failed(self, failure: Failure) -> None:
         """A fault of ours costs this connection, visibly, and nobody else."""

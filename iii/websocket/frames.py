@@ -19,6 +19,7 @@ boundary, and the fast path may only start when Autobahn holds nothing.
 from __future__ import annotations
 
 import codecs
+from collections.abc import Callable
 
 from autobahn.twisted.websocket import WebSocketServerProtocol
 from twisted.logger import Logger
@@ -34,6 +35,10 @@ _CLOSE = 0x88
 
 _utf8 = codecs.getincrementaldecoder("utf-8")
 _SURROGATE = b"\xed\xa0"
+
+
+Receive = Callable[[bytes, bool], None]
+"""Takes a message, and whether it is binary."""
 
 
 class _Unfinished:

@@ -168,6 +168,11 @@ class WebSocketListener:
         self.port = self._ports[0].getHost().port
 
     @property
+    def is_open(self) -> bool:
+        """Whether it accepts connections."""
+        return bool(self._ports)
+
+    @property
     def addresses(self) -> list[str]:
         """Where it listens, for people."""
         return [shown(port) for port in self._ports]

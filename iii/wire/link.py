@@ -17,13 +17,14 @@ from twisted.logger import Logger
 from iii.engine.bindings import Registration
 from iii.engine.functions import DEFAULT_NAMESPACE
 from iii.engine.invocations import Call, ErrorBody, Invocations
-from iii.engine.workers import Worker
+from iii.engine.workers import Observer, Worker
 from iii.errors import Code
 from iii.websocket.codes import CLOSE_OVERLOAD, CLOSE_RESTART
-from iii.websocket.frames import MAX_MESSAGE_BYTES
+from iii.websocket.frames import MAX_MESSAGE_BYTES, Receive
 from iii.websocket.outbox import Outbox
 from iii.wire import messages as m
 from iii.wire.codec import encode, invoke_message, result_message
+from iii.wire.tap import Tap
 
 log = Logger()
 
@@ -34,6 +35,8 @@ LARGE_MESSAGES = "large-messages.v1"
 
 class Wire(Protocol):
     """The connection below."""
+
+    def receive_with(self, receive: Receive) -> Receive: ...
 
     def sendClose(self, code: int, reason: str) -> None: ...
 
@@ -49,6 +52,7 @@ class WorkerLink:
         self._wire = wire
         self._gone = gone
         self._outbox: Outbox
+        self._tap: Tap | None = None
         self.worker: Worker
         self.open = False
 
@@ -170,6 +174,18 @@ class WorkerLink:
         """The engine can't keep up with this connection: end it, nobody else suffers."""
         log.warn("{worker}: closed, {reason}", worker=self.worker.describe, reason=reason)
         self._wire.sendClose(CLOSE_OVERLOAD, reason)
+
+    def observe(self, observer: Observer | None) -> None:
+        """Link: while nobody does, nothing of this is in the way."""
+        tap = self._tap
+        if tap is not None:
+            self._tap, self._outbox = None, tap.outbox
+            if self.open:
+                self._wire.receive_with(tap.receive)
+        if observer is not None and self.open:
+            tap = self._tap = Tap(self._outbox, observer)
+            self._outbox = tap  # type: ignore[assignment]
+            tap.receive = self._wire.receive_with(tap.frame_received)
 
     def evict(self) -> None:
         """The worker has come back on another connection: clean up now, then close."""

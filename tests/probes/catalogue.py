@@ -1,4 +1,4 @@
-"""Where each acceptance probe of 01, 02, 03, 04, 05 and 07 has its test.
+"""Where each acceptance probe of 01 to 07 has its test.
 
 ``here()``: a test under ``tests/`` in this release.  ``SDKS``: a check of the published
 SDKs (``make test-sdks``).  ``LATER``: with the part of the engine that brings it.
@@ -8,7 +8,7 @@ all of it with the tests.
 
 from __future__ import annotations
 
-DOCUMENTS = {"01": 65, "02": 63, "03": 66, "04": 60, "05": 60, "07": 56}
+DOCUMENTS = {"01": 65, "02": 63, "03": 66, "04": 60, "05": 60, "06": 40, "07": 56}
 """Document → its last probe."""
 
 VOID: dict[str, str] = {
@@ -50,6 +50,9 @@ SDKS: dict[str, tuple[str, ...]] = {
 """Number → names of checks and releases that ``tests/sdks`` must have."""
 
 LATER: dict[str, str] = {
+    **{f"06.{number}": "the console's push channel" for number in (22, 23, 24)},
+    "06.25": "invocation history",
+    **{f"06.{number}": "the console's pages" for number in range(35, 41)},
     "07.34": "schemas from type hints",
     "07.45": "OpenTelemetry of the client",
     "07.51": "streams",

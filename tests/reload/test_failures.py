@@ -166,7 +166,7 @@ class FailedStarts(ReloadCase):
         await destroyed
         self.assertEqual(
             self.diary,
-            ["closing a", "stop a", "closing b", "closing a", "stopped a", "stop b"],
+            ["closing a", "stop a", "closing a", "closing b", "stopped a", "stop b"],
         )
         self.assertEqual([line for line in self.log if "left behind" in line], [])
 

@@ -77,9 +77,9 @@ class Topic:
             self._lingering = None
         if since is not None and self._goes_on(subscription, since):
             return
-        if since is not None and since != self.seq:
-            subscription.gap(None)
         rows = self._source.rows()
+        if since is not None and rows is None:
+            subscription.gap(None)
         if isinstance(rows, Deferred):
             self._beginning[subscription] = rows
             rows.addCallbacks(self._begin, self._fail, (subscription,), None, (subscription,))

@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb
@@ -27,6 +28,7 @@ class Inbox:
 
     :ivar taken: (signal or path, headers, request), in the order in which they came
     :ivar refusals: answers that are given first, instead of taking anything
+    :ivar partial: how much of what it takes it says it rejected, and why; None: nothing
     :ivar open: cleared: requests hang
     """
 
@@ -34,6 +36,7 @@ class Inbox:
         self.taken: list[tuple[str, dict[str, str], Any]] = []
         self.refused = 0
         self.refusals: list[Any] = []
+        self.partial: tuple[int, str] | None = None
         self.open = Event()
         self.open.set()
         self.hanging = 0
@@ -130,7 +133,7 @@ class _Servicer:
         refusal = self._inbox.arrived(self._signal, headers, request)
         if refusal is not None:
             context.abort(refusal, "not now")
-        return self._answer()
+        return self._answer(**partial_success(self._signal, self._inbox.partial))
 
 
 class HttpCollector(Inbox):
@@ -148,11 +151,14 @@ class HttpCollector(Inbox):
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 refusal = inbox.arrived(self.path, headers, _decoded(self.path, headers, body))
                 status, more = refusal if isinstance(refusal, tuple) else (refusal or 200, {})
+                answer = b"" if refusal else inbox.answer(self.path, headers["content-type"])
                 self.send_response(status)
                 for name, value in more.items():
                     self.send_header(name, value)
-                self.send_header("content-length", "0")
+                self.send_header("content-type", headers["content-type"])
+                self.send_header("content-length", str(len(answer)))
                 self.end_headers()
+                self.wfile.write(answer)
 
             def log_message(self, *_: Any) -> None:
                 """Silently."""
@@ -163,6 +169,16 @@ class HttpCollector(Inbox):
         self.endpoint = f"http://127.0.0.1:{self.port}"
         Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
+    def answer(self, path: str, content_type: str) -> bytes:
+        """The body of a good answer."""
+        if self.partial is None:
+            return b""
+        told = partial_success(path.removeprefix("/v1/"), self.partial)
+        message = _ANSWERS[path](**told)
+        if content_type == "application/json":
+            return MessageToJson(message).encode()
+        return bytes(message.SerializeToString())
+
     def stop(self) -> None:
         """End it."""
         self.open.set()
@@ -170,6 +186,26 @@ class HttpCollector(Inbox):
         self._server.server_close()
 
 
+_REJECTED = {
+    "traces": "rejected_spans",
+    "metrics": "rejected_data_points",
+    "logs": "rejected_log_records",
+}
+
+
+def partial_success(signal: str, partial: tuple[int, str] | None) -> dict[str, Any]:
+    """What an answer says of a request that was taken in part."""
+    if partial is None:
+        return {}
+    count, reason = partial
+    return {"partial_success": {_REJECTED[signal]: count, "error_message": reason}}
+
+
+_ANSWERS = {
+    "/v1/traces": trace_pb.ExportTraceServiceResponse,
+    "/v1/metrics": metrics_pb.ExportMetricsServiceResponse,
+    "/v1/logs": logs_pb.ExportLogsServiceResponse,
+}
 _REQUESTS = {
     "/v1/traces": trace_pb.ExportTraceServiceRequest,
     "/v1/metrics": metrics_pb.ExportMetricsServiceRequest,

@@ -127,7 +127,7 @@ async def export_trace(asked: Asked) -> Answer:
 
 
 async def export_logs(asked: Asked) -> Answer:
-    """``export/logs?…``: one record a line, filtered like a list, as many as fit."""
+    """``export/logs?…``: one record a line, filtered like a list; the newest that fit."""
     wanted: dict[str, Any] = {}
     for name in ("start_time", "end_time", "severity_min"):
         if asked.query.get(name):
@@ -146,15 +146,23 @@ async def export_logs(asked: Asked) -> Answer:
             if size > EXPORT_BYTES:
                 break
             lines.append(bytes(row))
+        if found.logs:
+            # What comes in meanwhile must not move the pages, which begin with the newest.
+            newest = msgspec.json.decode(found.logs[0], type=_Dated).timestamp_unix_nano
+            wanted.setdefault("end_time", newest // 1_000_000 + 1)
         offset += len(found.logs)
         complete = len(found.logs) < EXPORT_PAGE and size <= EXPORT_BYTES
     headers = _saved_as("logs.ndjson") | {"x-complete": "true" if complete else "false"}
-    body = b"\n".join(lines) + (b"\n" if lines else b"")
+    body = b"".join(line + b"\n" for line in reversed(lines))
     return Answer(body, "application/x-ndjson", headers=headers)
 
 
 class _Logs(msgspec.Struct):
     logs: list[Raw]
+
+
+class _Dated(msgspec.Struct):
+    timestamp_unix_nano: int
 
 
 def _saved_as(name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from iii.modules.observability.config import Protocol, Settings
+from iii.modules.observability.export.answers import Signal
 from iii.modules.observability.export.lane import Sender
 from iii.modules.observability.export.logs import LogWriter, as_json
 from iii.modules.observability.export.metrics import MetricWriter
@@ -18,7 +19,6 @@ from iii.modules.observability.export.senders import (
     HttpSender,
     PostSender,
     Prepare,
-    Signal,
     grpc_endpoint,
     http_endpoint,
     quiet_grpc,
@@ -54,7 +54,7 @@ def log_sender(settings: Settings) -> Sender[LogRecord]:
     headers, protocol = settings.logs_headers, settings.logs_protocol
     if protocol == "http/json":
         target = http_endpoint(settings.endpoint, "logs")
-        return PostSender(target, as_json, headers, LOGS_TIMEOUT_S)
+        return PostSender("logs", target, as_json, headers, LOGS_TIMEOUT_S)
     prepare = LogWriter().prepare
     return _sender("logs", settings, protocol, headers, prepare, timeout=LOGS_TIMEOUT_S)
 
@@ -71,6 +71,7 @@ def _sender(
         target = http_endpoint(settings.endpoint, signal)
         over_http = _exporter("http", signal)
         return HttpSender(
+            signal,
             target,
             prepare,
             lambda session: over_http(endpoint=target, headers=headers, session=session, **more),
@@ -79,6 +80,7 @@ def _sender(
     grpc = quiet_grpc()
     over_grpc = _exporter("grpc", signal)
     return GrpcSender(
+        signal,
         target,
         prepare,
         over_grpc(

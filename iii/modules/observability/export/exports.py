@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from iii.engine.clock import Timer
 from iii.modules.observability.config import Settings
+from iii.modules.observability.export.answers import Signal
 from iii.modules.observability.export.build import (
     log_sender,
     metric_sender,
@@ -25,7 +26,6 @@ from iii.modules.observability.export.lane import Lane, Sender
 from iii.modules.observability.export.logs import weigh_log
 from iii.modules.observability.export.metrics import weigh_metric
 from iii.modules.observability.export.readings import Readings
-from iii.modules.observability.export.senders import Signal
 from iii.modules.observability.export.spans import goes_out, weigh_span
 from iii.modules.observability.hub import Hub
 from iii.modules.observability.model import Metric, Span

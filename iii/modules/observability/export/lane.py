@@ -6,7 +6,8 @@ courier, one batch at a time.
 
 What a collector does not take for the moment is offered again, at growing intervals;
 meanwhile the queue fills up, and beyond its bounds the oldest go.  What a collector refuses
-for good is dropped at once.  Nothing is lost without being counted (``Hub.drop``).
+for good is dropped at once, and so is what it rejects of a batch that it takes.  Nothing is
+lost without being counted (``Hub.drop``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from iii.engine.clock import Timer
+from iii.modules.observability.export.answers import Partial
 from iii.modules.observability.export.backlog import MAX_QUEUED_ITEMS, Backlog, Batch
 from iii.modules.observability.export.courier import Courier
 from iii.modules.observability.hub import Hub
@@ -31,6 +33,8 @@ T = TypeVar("T")
 RETRY_LIMIT_S = 300.0
 FIRST_RETRY_S = 1.0
 MAX_RETRY_S = 30.0
+#: What a collector rejects or warns of is told so often at most.
+REJECTED_TOLD_S = 60.0
 
 
 class Refused(Exception):
@@ -59,9 +63,10 @@ class Sender(Protocol[T]):
         """A request, and how many of ``items`` could not become part of it."""
         ...
 
-    def send(self, request: Any) -> None:
+    def send(self, request: Any) -> Partial | None:
         """Send it.
 
+        :returns: what of it was rejected; None: nothing
         :raises Refused: it was not taken
         """
         ...
@@ -84,13 +89,14 @@ class _Attempt(Generic[T]):
         self.request: Any = None
         self.unreadable = 0
 
-    def run(self, sender: Sender[T]) -> None:
-        """In the courier's thread: send it."""
+    def run(self, sender: Sender[T]) -> Partial | None:
+        """In the courier's thread: send it; what was rejected of it."""
         self.tries += 1
         if self.tries == 1:
             self.request, self.unreadable = sender.prepare(self.batch.items)
         if self.unreadable < len(self.batch.items):
-            sender.send(self.request)
+            return sender.send(self.request)
+        return None
 
 
 class Lane(Generic[T]):
@@ -123,6 +129,8 @@ class Lane(Generic[T]):
         self._due = False
         self._failing_since: float | None = None
         self._lost = 0
+        self._rejected = 0
+        self._rejected_told_at: float | None = None
         self._stopped: Deferred[None] | None = None
         self._closed = False
 
@@ -196,12 +204,12 @@ class Lane(Generic[T]):
 
     # Inside: what became of them ---------------------------------------------------------
 
-    def _shipped(self, outcome: Failure | None) -> None:
+    def _shipped(self, outcome: Failure | Partial | None) -> None:
         attempt = self._attempt
         if attempt is None:  # abandoned meanwhile
             return
-        if outcome is None:
-            self._arrived(attempt)
+        if not isinstance(outcome, Failure):
+            self._arrived(attempt, outcome)
         elif isinstance(outcome.value, Refused):
             self._refused(attempt, outcome.value)
         else:
@@ -209,8 +217,11 @@ class Lane(Generic[T]):
             log.failure("{signal} could not be exported", outcome, signal=self._signal)
             self._done_with(attempt, "unreadable")
 
-    def _arrived(self, attempt: _Attempt[T]) -> None:
+    def _arrived(self, attempt: _Attempt[T], partial: Partial | None) -> None:
         self._drop("unreadable", attempt.unreadable)
+        if partial is not None:
+            self._drop("rejected", partial.rejected)
+            self._tell_rejected(partial)
         if self._failing_since is not None:
             log.info(
                 "{target} takes {signal} again, after {seconds:.0f} s; {lost} were lost",
@@ -221,6 +232,23 @@ class Lane(Generic[T]):
             )
             self._failing_since = None
         self._done_with(attempt)
+
+    def _tell_rejected(self, partial: Partial) -> None:
+        """Batches come every second: not each time."""
+        self._rejected += partial.rejected
+        now, before = self._clock.monotonic(), self._rejected_told_at
+        if before is not None and now - before < REJECTED_TOLD_S:
+            return
+        log.warn(
+            "{target} takes {signal}, but rejected {count} of them: {reason}"
+            if self._rejected
+            else "{target} takes {signal} and warns: {reason}",
+            target=self._sender.target,
+            signal=self._signal,
+            count=self._rejected,
+            reason=partial.reason or "it did not say why",
+        )
+        self._rejected, self._rejected_told_at = 0, now
 
     def _refused(self, attempt: _Attempt[T], refused: Refused) -> None:
         if self._failing_since is None:

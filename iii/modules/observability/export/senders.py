@@ -4,6 +4,9 @@ An exporter's ``export`` answers success or failure and puts the reason into a l
 own; and it waits and retries by itself, several seconds long, which would make the engine's
 stop wait too.  Over HTTP a session of ours tells both what became of a request; over gRPC
 retries are switched off, and the reason is taken from the exporter's log.
+
+Nor do they look at what a collector answered to a request that it took (``answers``): the
+session keeps it, and so does what stands before the exporter's gRPC stub.
 """
 
 from __future__ import annotations
@@ -12,16 +15,16 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
+from iii.modules.observability.export.answers import Partial, Signal, of_message, of_response
 from iii.modules.observability.export.lane import Refused
 
 if TYPE_CHECKING:
     from requests import Response, Session
 
 T = TypeVar("T")
-Signal = Literal["traces", "metrics", "logs"]
 Prepare = Callable[[list[T]], tuple[Any, int]]
 
 #: Answers after which a collector may take the same request later, by the OTLP specification.
@@ -94,22 +97,28 @@ class HttpSender(Generic[T]):
     """
 
     def __init__(
-        self, target: str, prepare: Prepare[T], build: Callable[[Session], Exporter]
+        self,
+        signal: Signal,
+        target: str,
+        prepare: Prepare[T],
+        build: Callable[[Session], Exporter],
     ) -> None:
         self.target = shown(target)
         self.prepare = prepare
+        self._signal: Signal = signal
         self._session = judging_session()
         self._exporter = build(self._session)
 
-    def send(self, request: Any) -> None:
+    def send(self, request: Any) -> Partial | None:
         """Sender: send it."""
         session: Any = self._session
-        session.refused = None
+        session.refused = session.answer = None
         result = self._exporter.export(request)
         if session.refused is not None:
             raise session.refused
         if result.name != "SUCCESS":
             raise Refused("the exporter could not make a request of it", final=True)
+        return None if session.answer is None else _said(self._signal, session.answer)
 
     def close(self) -> None:
         """Sender: close the connection."""
@@ -119,11 +128,13 @@ class HttpSender(Generic[T]):
 class PostSender(Generic[T]):
     """Documents posted as they are.
 
+    :param signal: what they are about
     :param timeout_s: of one request
     """
 
     def __init__(
         self,
+        signal: Signal,
         target: str,
         prepare: Prepare[T],
         headers: Mapping[str, str],
@@ -131,16 +142,18 @@ class PostSender(Generic[T]):
     ) -> None:
         self.target = shown(target)
         self.prepare = prepare
+        self._signal: Signal = signal
         self._session = judging_session()
         self._session.headers.update({"Content-Type": "application/json", **headers})
         self._url = target
         self._timeout_s = timeout_s
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: bytes) -> Partial | None:
         """Sender: send it."""
-        self._session.request(
+        response = self._session.request(
             "POST", self._url, data=request, timeout=self._timeout_s, allow_redirects=False
         )
+        return _said(self._signal, response)
 
     def close(self) -> None:
         """Sender: close the connection."""
@@ -154,18 +167,28 @@ class GrpcSender(Generic[T]):
     """
 
     def __init__(
-        self, target: str, prepare: Prepare[T], exporter: Exporter, code_type: type[Any]
+        self,
+        signal: Signal,
+        target: str,
+        prepare: Prepare[T],
+        exporter: Exporter,
+        code_type: type[Any],
     ) -> None:
         self.target = shown(target)
         self.prepare = prepare
+        self._signal: Signal = signal
         self._exporter = exporter
         self._heard = _heard(code_type)
+        self._answers: list[Any] = []
+        _listen(exporter, self._answers)
 
-    def send(self, request: Any) -> None:
+    def send(self, request: Any) -> Partial | None:
         """Sender: send it."""
         self._heard.forget()
+        self._answers.clear()
         if self._exporter.export(request).name != "SUCCESS":
             raise self._heard.refused()
+        return of_message(self._signal, self._answers[-1]) if self._answers else None
 
     def close(self) -> None:
         """Sender: close the connection."""
@@ -173,13 +196,14 @@ class GrpcSender(Generic[T]):
 
 
 def judging_session() -> Session:
-    """A session that raises ``Refused`` for everything but success, and remembers it."""
+    """A session that raises ``Refused`` for everything but success, and remembers either."""
     import requests
 
     _hush(logging.getLogger("opentelemetry.exporter.otlp.proto.http"), logging.NullHandler())
 
     class JudgingSession(requests.Session):
         refused: Refused | None = None
+        answer: Response | None = None
 
         def request(self, *args: Any, **named: Any) -> Response:
             try:
@@ -194,9 +218,39 @@ def judging_session() -> Session:
                     after_s=_seconds(response.headers.get("retry-after")),
                 )
                 raise self.refused
+            self.answer = response
             return response
 
     return JudgingSession()
+
+
+def _said(signal: Signal, response: Response) -> Partial | None:
+    return of_response(signal, response.headers.get("content-type", ""), response.content)
+
+
+class _Stub:
+    """Stands before a gRPC stub and keeps what it answers."""
+
+    def __init__(self, stub: Any, answers: list[Any]) -> None:
+        self._stub = stub
+        self._answers = answers
+
+    def Export(self, **named: Any) -> Any:
+        """As the stub."""
+        answer = self._stub.Export(**named)
+        self._answers.append(answer)
+        return answer
+
+
+def _listen(exporter: Any, answers: list[Any]) -> None:
+    """Keep in ``answers`` what collectors answer; the exporter makes stubs again and again.
+
+    An exporter of a later release that has these parts no more is left as it is.
+    """
+    make, client = getattr(exporter, "_stub", None), getattr(exporter, "_client", None)
+    if make is not None and client is not None:
+        exporter._stub = lambda channel: _Stub(make(channel), answers)
+        exporter._client = _Stub(client, answers)
 
 
 def quiet_grpc() -> Any:
