@@ -10,7 +10,10 @@ from typing import Any
 
 from iii.redaction import MASK, without_secrets
 
-SECRET_WORDS = ("password", "passphrase", "secret", "token", "key", "credential")
+SECRET_WORDS = (
+    *("password", "passwd", "pwd", "passphrase", "secret", "token", "key", "credential"),
+    *("authorization", "cookie"),
+)
 
 
 def masked(value: Any, *, secret: bool = False) -> Any:

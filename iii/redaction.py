@@ -6,9 +6,10 @@ import re
 
 MASK = "***"
 
-_USER = re.compile(r"(?<=://)[^/?#\s@]*(?=@)")
+#: Up to the last ``@``: people forget to encode those of a password.
+_USER = re.compile(r"(?<=://)[^/?#\s]*(?=@)")
 _QUERY = re.compile(
-    r"(?<=[?&])((?:access_|api_|auth_?)?(?:token|key|secret|password|sig|signature)=)[^&#\s]*",
+    r"(?<=[?&])([\w.%-]*(?:token|key|secret|passw|pwd|jwt|signature|\bsig|auth)[\w.%-]*=)[^&#\s]*",
     re.IGNORECASE,
 )
 

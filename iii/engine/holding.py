@@ -15,10 +15,19 @@ from iii.errors import Code
 
 #: Calls of one function that may wait; what comes after them is refused.
 MAX_HELD_CALLS = 10_000
+#: Of the input of all calls that wait for one module.
+MAX_HELD_BYTES = 256 * 1024 * 1024
 
 
 class Held(InProcess):
-    """Stands in for one function of a module that starts anew."""
+    """Stands in for one function of a module that starts anew.
+
+    :param holding: what is held for that module
+    """
+
+    def __init__(self, id: str, module: str, invocations: Invocations, holding: Holding) -> None:
+        super().__init__(id, module, invocations)
+        self._holding = holding
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -27,7 +36,10 @@ class Held(InProcess):
 
     def start(self, call: Call) -> None:
         """Owner: keep ``call``."""
-        if len(self.executing) > MAX_HELD_CALLS:
+        size = len(call.data)
+        if len(self.executing) <= MAX_HELD_CALLS and self._holding.has_room(size):
+            self._holding.bytes += size
+        else:
             message = f"{self.id} starts anew and too many calls wait for it"
             self._fail(call, ErrorBody(Code.OVERLOADED, message))
 
@@ -36,6 +48,7 @@ class Holding:
     """The functions that are held for one module.
 
     :param module: which
+    :ivar bytes: how large the input of the calls that wait is
     """
 
     def __init__(self, functions: Functions, invocations: Invocations, module: str) -> None:
@@ -43,6 +56,11 @@ class Holding:
         self._invocations = invocations
         self._module = module
         self._held: list[Held] = []
+        self.bytes = 0
+
+    def has_room(self, size: int) -> bool:
+        """Whether a call with ``size`` bytes of input may wait as well."""
+        return self.bytes + size <= MAX_HELD_BYTES
 
     def hold(self, id: str) -> None:
         """Take the calls of ``id`` from now on.  Before its owner unregisters it."""
@@ -50,7 +68,7 @@ class Holding:
         if function is None:
             return
         said = function.spec
-        held = Held(id, self._module, self._invocations)
+        held = Held(id, self._module, self._invocations, self)
         self._held.append(held)
         self._functions.register(
             id,
@@ -62,6 +80,7 @@ class Holding:
     def release(self) -> None:
         """The module is back, or never will be: who serves its functions now gets the calls."""
         held, self._held = self._held, []
+        self.bytes = 0
         for owner in held:
             self._functions.unregister(owner.id, owner)
             self._invocations.pass_on(owner)

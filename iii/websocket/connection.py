@@ -245,7 +245,7 @@ class Connection(FastFrames):
         :returns: who got them so far
         """
         before = self.frame_received
-        self.frame_received = receive  # type: ignore[method-assign]
+        self.frame_received = receive  # type: ignore[method-assign,assignment]
         return before
 
     def _handling_failed(self, failure: Failure) -> None:

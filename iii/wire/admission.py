@@ -24,6 +24,7 @@ from iii.engine.invocations import ErrorBody
 from iii.errors import Code
 from iii.websocket.codes import CLOSE_OVERLOAD, CLOSE_REFUSED
 from iii.websocket.connection import Role
+from iii.websocket.frames import Receive
 from iii.websocket.outbox import Outbox
 from iii.wire.codec import encode
 from iii.wire.guarded import GuardedSession
@@ -40,6 +41,8 @@ class Wire(Protocol):
     transport: Any
     http_request_data: bytes
     http_request_uri: str
+
+    def receive_with(self, receive: Receive) -> Receive: ...
 
     def sendClose(self, code: int, reason: str) -> None: ...
 

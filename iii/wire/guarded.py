@@ -245,15 +245,14 @@ class GuardedSession(Session):
         namespace = message.namespace or self.worker.namespace
         self._engine.drop_triggers(self.worker, message.id, namespace)
 
-    def registers(self, message: m.RegisterFunction, function_id: str) -> bool:
+    def brought_by(self, message: m.RegisterFunction) -> str:
         """Session: it may become something else than its id says."""
-        return self._names.function(message.id) == function_id
+        return self._names.function(message.id)
 
     def _must_wait(self, message: m.Message) -> bool:
         """Session: also a call of the function that the hook is asked about."""
-        if isinstance(message, m.InvokeFunction) and message.function_id == self._registering:
-            return self._has_room()
-        return super()._must_wait(message)
+        calls = isinstance(message, m.InvokeFunction)
+        return (calls and message.function_id == self._registering) or super()._must_wait(message)
 
     # Triggers --------------------------------------------------------------------------
 

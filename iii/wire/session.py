@@ -9,7 +9,6 @@ so a provider on the same connection can always answer.
 from __future__ import annotations
 
 import hmac
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -29,6 +28,7 @@ from iii.errors import Code, IIIError, RegistrationError
 from iii.websocket.outbox import Outbox
 from iii.wire import messages as m
 from iii.wire import telemetry
+from iii.wire.backlog import Backlog
 from iii.wire.codec import (
     Lost,
     encode,
@@ -45,7 +45,6 @@ log = Logger()
 MAX_FUNCTIONS = 10_000
 MAX_TRIGGERS = 10_000
 MAX_ID_BYTES = 1024
-MAX_WAITING_REGISTRATIONS = 20_000
 
 
 Handler = Callable[[Any, Any], Deferred[None] | None]
@@ -66,7 +65,7 @@ class Session:
         self._link = self.make_link(wire)
         self.worker = Worker(self._link, ip_address, engine.clock.wall_ms())
         self._caller = self.worker.id.encode()
-        self._waiting: deque[m.Message] | None = None
+        self._waiting: Backlog | None = None
 
     def make_link(self, wire: Wire) -> WorkerLink:
         """What messages to the worker go through."""
@@ -104,7 +103,7 @@ class Session:
             return
         self.worker.spoke = True
         if self._waiting is not None and self._must_wait(message):
-            self._waiting.append(message)
+            self._wait(message, len(payload))
             return
         done = self.handlers[type(message)](self, message)
         if done is not None:
@@ -114,30 +113,28 @@ class Session:
         """A registration may be answered later."""
         if not done.called:
             if self._waiting is None:
-                self._waiting = deque()
+                self._waiting = Backlog()
             done.addBoth(self._go_on)
 
     def _must_wait(self, message: m.Message) -> bool:
         """Whether ``message`` may only be handled after the waiting registration."""
         assert self._waiting is not None
         if isinstance(message, m.InvokeFunction):
-            registers = (known for known in self._waiting if isinstance(known, m.RegisterFunction))
-            if not any(self.registers(known, message.function_id) for known in registers):
-                return False
-        elif type(message) not in _REGISTRATIONS:
-            return False
-        return self._has_room()
+            return self._waiting.brings(message.function_id)
+        return type(message) in _REGISTRATIONS
 
-    def _has_room(self) -> bool:
-        """One more message waits.  Where none fits any more, the connection ends."""
+    def _wait(self, message: m.Message, size: int) -> None:
+        """``message`` is handled later.  Where no more fits, the connection ends."""
         assert self._waiting is not None
-        if len(self._waiting) >= MAX_WAITING_REGISTRATIONS:
-            self._link.overloaded("too many registrations are waiting for a module")
-        return True
+        if self._waiting.has_room(size):
+            brings = self.brought_by(message) if isinstance(message, m.RegisterFunction) else None
+            self._waiting.add(message, size, brings)
+        else:
+            self._link.overloaded("too much waits behind a registration")
 
-    def registers(self, message: m.RegisterFunction, function_id: str) -> bool:
-        """Whether ``message`` brings the function that is called ``function_id``."""
-        return message.id == function_id
+    def brought_by(self, message: m.RegisterFunction) -> str:
+        """The id that the function of ``message`` will have."""
+        return message.id
 
     def _go_on(self, outcome: object) -> None:
         """A registration was answered: handle what waited behind it."""
@@ -145,9 +142,9 @@ class Session:
         while waiting and self._link.open:
             if self._waiting is not None:
                 # The next one has to wait as well; the rest stays behind it.
-                self._waiting.extend(waiting)
+                self._waiting = waiting
                 return
-            message = waiting.popleft()
+            message = waiting.next()
             done = self.handlers[type(message)](self, message)
             if done is not None:
                 self._wait_for(done)

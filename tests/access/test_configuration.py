@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 
 from iii.access.settings import Auth, NamedToken
 from iii.config import Kind
+from iii.masking import masked
 from iii.redaction import without_secrets
 from iii.summary import summary
 from iii.testing import InProcessEngine, in_process
@@ -116,6 +117,17 @@ class Mistakes(ConfigCase):
             without_secrets("ws://h/?a=1&access_token=x&key=y#z redis://u@h http://h/@a?q=1"),
             "ws://h/?a=1&access_token=***&key=***#z redis://***@h http://h/@a?q=1",
         )
+        self.assertEqual(without_secrets("redis://u:p@ss,w@h/0"), "redis://***@h/0")
+        names = ("client_secret", "apikey", "X-Amz-Signature", "passwd", "sig", "authorization")
+        query = "&".join(f"{name}=x" for name in names)
+        self.assertEqual(without_secrets(f"https://h/?{query}&design=2").count("x"), 0)
+        self.assertIn("&design=2", without_secrets(f"https://h/?{query}&design=2"))
+
+    def test_headers_of_a_configuration_are_secrets_too(self) -> None:
+        """``engine::config::get`` shows the rest."""
+        headers = {"Authorization": "Bearer x", "cookie": "c", "x-api-key": "k", "accept": "a"}
+        shown = {"Authorization": "***", "cookie": "***", "x-api-key": "***", "accept": "a"}
+        self.assertEqual(masked({"headers": headers, "pwd": "x"}), {"headers": shown, "pwd": "***"})
 
     def test_objects_do_not_show_their_tokens(self) -> None:
         """A traceback or a debug line may have them in it."""

@@ -26,7 +26,7 @@ class Places(ConsoleCase):
         await self.serve(HTTP, host="0.0.0.0")
 
         self.assertNotIn("console", self.engine.ready)
-        (line,) = [text for text in lines.texts("error") if "console" in text]
+        (line,) = [text for text in lines.texts("warn") if "console" in text]
         self.assertIn("asks for no token", line)
         self.assertEqual((await self.send("GET", "/x", port=self.engine.ready["http"])).status, 404)
         await self.works(self.engine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
+from iii.engine import holding
 from tests.reload.reload_case import DemoModule, ReloadCase, demo
 
 
@@ -141,6 +142,21 @@ class Callers(ReloadCase):
         await reloaded
         for call in calls:
             self.assertEqual((await worker.result_of(call))["result"], [2, None])
+
+    async def test_only_so_many_bytes_wait(self) -> None:
+        self.patch(holding, "MAX_HELD_BYTES", 100)
+        await self.start(demo("a", answer=1))
+        worker = await self.worker()
+        DemoModule.slow_start = Deferred()
+        self.write(demo("a", answer=2))
+        reloaded = self.engine.service.reload()
+        await self.eventually(lambda: "start a" in DemoModule.diary)
+        waits = worker.invoke("a::ask", {})
+        error = await worker.error_of("a::ask", {"x": "y" * 100})
+        self.assertEqual(error["code"], "overloaded")
+        DemoModule.slow_start.callback(None)
+        await reloaded
+        self.assertEqual((await worker.result_of(waits))["result"], [2, None])
 
     async def test_calls_that_wait_go_to_the_old_one_when_the_new_one_fails(self) -> None:
         await self.start(demo("a", answer=1))

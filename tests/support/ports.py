@@ -9,7 +9,7 @@ asks for exactly this port (with `SO_REUSEADDR`, as all servers here do) gets it
 import socket
 import time
 
-DEFAULT_PORTS = (49134, 3111, 3112, 9464, 4318, 49135)
+DEFAULT_PORTS = (49134, 3111, 3112, 3113, 9464, 4318, 49135)
 # A connection that was closed blocks its local port for 60 s on Linux.
 WAIT_S = 75
 

@@ -82,7 +82,12 @@ class Topic:
             subscription.gap(None)
         if isinstance(rows, Deferred):
             self._beginning[subscription] = rows
-            rows.addCallbacks(self._begin, self._fail, (subscription,), None, (subscription,))
+            rows.addCallbacks(
+                self._begin,
+                self._fail,
+                callbackArgs=(subscription,),
+                errbackArgs=(subscription,),
+            )
             return
         self._subscriptions[subscription] = None
         if rows is not None:

@@ -38,9 +38,10 @@ class ConsoleModule(Module):
         :raises TlsError: its certificate is no good
         """
         settings: ConsoleConfig = self.settings
+        engine.keep_calls()
         server = ConsoleServer(engine.reactor, engine.clock, LocalEngine(engine), settings)
         if server.refusal is not None:
-            log.error("{why}", why=server.refusal)
+            log.warn("{why}", why=server.refusal)
             return
         try:
             server.start()

@@ -18,6 +18,7 @@ from iii.modules.console.config import ConsoleConfig
 from iii.modules.console.entrance import Entrance
 from iii.modules.console.facts import Facts
 from iii.modules.console.files import Files
+from iii.modules.console.pages import Pages
 from iii.modules.console.site import Root, Upgrade
 from iii.modules.console.tunnel import Tunnels
 from iii.modules.console.visit import ConsoleRequest
@@ -57,7 +58,11 @@ class ConsoleServer:
         )
         self._tunnels = Tunnels(reactor, engine, self._facts, entrance)
         #: path below the console's → who takes WebSockets there
-        self.upgrades: dict[str, Upgrade] = {"ws/streams": self._tunnels.upgrade}
+        self._pages = Pages(reactor, clock, engine)
+        self.upgrades: dict[str, Upgrade] = {
+            "ws/streams": self._tunnels.upgrade,
+            "ws/console": self._pages.upgrade,
+        }
         root: Any = Root(
             Api(engine, read_only=config.read_only),
             self._facts,
@@ -131,4 +136,5 @@ class ConsoleServer:
         self.closing()
         await gatherResults(self._unbinding)
         self._tunnels.stop()
+        await self._pages.stop()
         await self._connections.end()

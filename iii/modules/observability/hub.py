@@ -129,7 +129,7 @@ class Hub:
         self._tell(self._on_spans, spans)
 
     def add_logs(self, logs: list[LogRecord]) -> None:
-        """Log records, of workers or the engine."""
+        """Log records, of workers or the engine, without secrets and terminal commands."""
         self._tell(self._on_logs, logs)
 
     def add_metrics(self, metrics: list[Metric]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 Status = Literal["unset", "ok", "error"]
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
@@ -40,12 +41,16 @@ class Event(msgspec.Struct, gc=False):
 
 
 class Link(msgspec.Struct, gc=False):
-    """A span of another trace that has to do with this one."""
+    """A span of another trace that has to do with this one.
+
+    :ivar flags: as OTLP has them; unset: its sender didn't say
+    """
 
     trace_id: str
     span_id: str
     trace_state: str = ""
     attributes: Pairs = []
+    flags: int | UnsetType = UNSET
 
 
 class Span(msgspec.Struct, gc=False, kw_only=True):

@@ -41,7 +41,7 @@ class Restart(ArchiveCase):
             status_description="no",
             attributes=[("k", "v"), ("k", "w")],
             events=[Event("exception", T0, [("exception.type", "boom")])],
-            links=[Link("c" * 32, "d" * 16, "x=y", [("l", "m")])],
+            links=[Link("c" * 32, "d" * 16, "x=y", [("l", "m")], 1)],
             scope_name="sdk",
             scope_version="1",
             flags=1,

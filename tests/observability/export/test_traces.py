@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from twisted.logger import globalLogPublisher
 
 from iii.engine.native import Empty
-from iii.modules.observability.export import exports
+from iii.modules.observability.export import exports, senders
 from iii.modules.observability.model import Event, Link
 from tests.observability.export.cases import PARENT, SPAN, T0, TRACE, ExportCase, span
 from tests.observability.export.collectors import attributes, spans_of
@@ -28,7 +28,7 @@ FULL = span(
     status_description="boom",
     attributes=[("faas.trigger", "other"), ("n", "1")],
     events=[Event("exception", T0 + 7, [("exception.type", "E")])],
-    links=[Link("a" * 32, "b" * 16, "x=y", [("why", "batch")])],
+    links=[Link("a" * 32, "b" * 16, "x=y", [("why", "batch")], 0x301), Link("c" * 32, "d" * 16)],
     scope_name="iii-sdk",
     scope_version="1.0.0",
     flags=0x301,
@@ -63,9 +63,12 @@ class Fields(ExportCase):
         (event,) = sent.events
         self.assertEqual((event.name, event.time_unix_nano), ("exception", T0 + 7))
         self.assertEqual(attributes(event.attributes), {"exception.type": "E"})
-        (link,) = sent.links
+        link, other = sent.links
         self.assertEqual((link.trace_id.hex(), link.span_id.hex()), ("a" * 32, "b" * 16))
         self.assertEqual(attributes(link.attributes), {"why": "batch"})
+        self.assertEqual((link.flags, link.trace_state), (0x301, "x=y"))
+        self.assertEqual((other.trace_id.hex(), other.flags & 0xFF), ("c" * 32, 0))
+        self.assertEqual(other.trace_state, "")
 
     async def test_over_grpc(self) -> None:
         collector = self.grpc()
@@ -89,6 +92,44 @@ class Fields(ExportCase):
         (request,) = await collector.requests()
         self.check(request)
         self.assertEqual(collector.taken[0][0], "/v1/traces")
+
+    async def test_links_of_many_spans_stay_with_theirs(self) -> None:
+        """Also of spans with the same ids, and of those whose links lose nothing."""
+        collector = self.http()
+        environ = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+        hub = self.exports(environ, exporter="otlp", endpoint=collector.endpoint)
+        states = ["a=1", "b=2", "", "c=3"]
+        ids = ["1" * 16, "2" * 16, "3" * 16, "1" * 16]
+        hub.add_spans(
+            [
+                span(
+                    name=state,
+                    span_id=id,
+                    links=[Link("a" * 32, f"{number:016}", state)],
+                    resource={"service.name": "bd"[number % 2]},
+                )
+                for number, (id, state) in enumerate(zip(ids, states, strict=True), 1)
+            ]
+        )
+        self.timers.advance(1)
+        (request,) = await collector.requests()
+        sent = {each.name: each.links[0] for each in spans_of(request)}
+        self.assertEqual(
+            {name: link.trace_state for name, link in sent.items()},
+            dict(zip(states, states, strict=True)),
+        )
+
+    async def test_an_exporter_without_the_parts_we_know_still_sends(self) -> None:
+        """One of a later release: links are as its encoder makes them."""
+        self.patch(senders, "_CLIENT", "_gone")
+        environ = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+        for collector, over in ((self.http(), environ), (self.grpc(), {})):
+            hub = self.exports(over, exporter="otlp", endpoint=collector.endpoint)
+            hub.add_spans([FULL])
+            self.timers.advance(1)
+            (request,) = await collector.requests()
+            (sent,) = spans_of(request)
+            self.assertEqual(len(sent.links), 2)
 
     async def test_every_kind_and_status_has_its_number(self) -> None:
         collector = self.grpc()

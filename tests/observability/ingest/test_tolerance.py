@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import UNSET
+
 from iii.modules.observability.config import ObservabilityConfig
 from iii.modules.observability.ingest.losses import REPORT_EVERY_S
 from tests.observability.ingest.cases import (
@@ -107,6 +109,12 @@ class Spans(IngestCase):
             attributes=[{"key": f"k{n}", "value": value} for n, (value, _) in enumerate(values)]
         )
         self.assertEqual([text for _, text in made.attributes], [text for _, text in values])
+
+    def test_flags_of_links(self) -> None:
+        """What are none cost no span."""
+        for said, meant in ((0x301, 0x301), (0, UNSET), (None, UNSET), ("1", UNSET), (-1, UNSET)):
+            made = self.span(links=[{"traceId": "a", "spanId": "b", "flags": said}])
+            self.assertEqual([link.flags for link in made.links], [meant], said)
 
     def test_null_means_absent(self) -> None:
         """Of everything that may be absent."""

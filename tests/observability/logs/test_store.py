@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from iii.engine.clock import Clock
 from iii.modules.observability.logs import store as store_file
-from iii.modules.observability.logs.cleaning import MAX_LOOK_DEPTH, redacted
+from iii.modules.observability.cleaning import MAX_LOOK_DEPTH, redacted
 from iii.modules.observability.logs.store import ENTRY_BYTES, MAX_RECORD_BYTES, Entry, LogStore
 from tests.observability.logs.cases import record
 

@@ -6,13 +6,23 @@ console that people know (docs/console.md); the others are ours.
 
 from __future__ import annotations
 
-from iii.modules.console.calls import events, flows, overview, queues, running, states, streams
+from iii.modules.console.calls import (
+    events,
+    flows,
+    invocations,
+    overview,
+    queues,
+    running,
+    states,
+    streams,
+)
 from iii.modules.console.calls import telemetry as recorded
 from iii.modules.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *running.ROUTES,
+    *invocations.ROUTES,
     *recorded.ROUTES,
     *states.ROUTES,
     *streams.ROUTES,

@@ -12,9 +12,11 @@ from typing import Any, Literal
 from iii.modules.observability.config import Protocol, Settings
 from iii.modules.observability.export.answers import Signal
 from iii.modules.observability.export.lane import Sender
+from iii.modules.observability.export.links import completion
 from iii.modules.observability.export.logs import LogWriter, as_json
 from iii.modules.observability.export.metrics import MetricWriter
 from iii.modules.observability.export.senders import (
+    Complete,
     GrpcSender,
     HttpSender,
     PostSender,
@@ -40,7 +42,9 @@ _EXPORTERS: dict[Signal, tuple[str, str]] = {
 def span_sender(settings: Settings) -> Sender[Span]:
     """For traces."""
     prepare = SpanWriter(settings.resource).prepare
-    return _sender("traces", settings, settings.traces_protocol, settings.headers, prepare)
+    return _sender(
+        "traces", settings, settings.traces_protocol, settings.headers, prepare, completion
+    )
 
 
 def metric_sender(settings: Settings) -> Sender[Metric]:
@@ -65,6 +69,7 @@ def _sender(
     protocol: Protocol,
     headers: dict[str, str],
     prepare: Prepare[Any],
+    complete: Complete | None = None,
     **more: Any,
 ) -> Sender[Any]:
     if protocol == "http/protobuf":
@@ -75,6 +80,7 @@ def _sender(
             target,
             prepare,
             lambda session: over_http(endpoint=target, headers=headers, session=session, **more),
+            complete,
         )
     target = grpc_endpoint(settings.endpoint)
     grpc = quiet_grpc()
@@ -93,6 +99,7 @@ def _sender(
             **more,
         ),
         grpc.StatusCode,
+        complete,
     )
 
 

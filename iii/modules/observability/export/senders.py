@@ -6,7 +6,8 @@ stop wait too.  Over HTTP a session of ours tells both what became of a request;
 retries are switched off, and the reason is taken from the exporter's log.
 
 Nor do they look at what a collector answered to a request that it took (``answers``): the
-session keeps it, and so does what stands before the exporter's gRPC stub.
+session keeps it, and so does what stands before the exporter's gRPC stub.  There, and before
+its HTTP client, a batch also gets what the exporter's encoder leaves out (``links``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Prepare = Callable[[list[T]], tuple[Any, int]]
+Complete = Callable[[Any], Callable[[Any], None] | None]
+"""Of a batch: what completes its encoded form, or None."""
 
 #: Answers after which a collector may take the same request later, by the OTLP specification.
 RETRYABLE_STATUSES = frozenset({429, 502, 503, 504})
@@ -82,6 +85,10 @@ def shown(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+#: What exporters call what they send with.
+_CLIENT = "_client"
+
+
 class Exporter(Protocol):
     """What all exporters of the SDK have in common."""
 
@@ -94,6 +101,7 @@ class HttpSender(Generic[T]):
     """An exporter over HTTP.
 
     :param build: makes it, with this session
+    :param complete: what completes the encoded form of a batch; None: it is complete
     """
 
     def __init__(
@@ -102,17 +110,22 @@ class HttpSender(Generic[T]):
         target: str,
         prepare: Prepare[T],
         build: Callable[[Session], Exporter],
+        complete: Complete | None = None,
     ) -> None:
         self.target = shown(target)
         self.prepare = prepare
         self._signal: Signal = signal
         self._session = judging_session()
         self._exporter = build(self._session)
+        self._complete = complete
+        self._client = None if complete is None else _stand_before_client(self._exporter)
 
     def send(self, request: Any) -> Partial | None:
         """Sender: send it."""
         session: Any = self._session
         session.refused = session.answer = None
+        if self._client is not None and self._complete is not None:
+            self._client.complete = self._complete(request)
         result = self._exporter.export(request)
         if session.refused is not None:
             raise session.refused
@@ -164,6 +177,7 @@ class GrpcSender(Generic[T]):
     """An exporter over gRPC that does not retry.
 
     :param code_type: ``grpc.StatusCode``
+    :param complete: as of ``HttpSender``
     """
 
     def __init__(
@@ -173,22 +187,26 @@ class GrpcSender(Generic[T]):
         prepare: Prepare[T],
         exporter: Exporter,
         code_type: type[Any],
+        complete: Complete | None = None,
     ) -> None:
         self.target = shown(target)
         self.prepare = prepare
         self._signal: Signal = signal
         self._exporter = exporter
         self._heard = _heard(code_type)
-        self._answers: list[Any] = []
-        _listen(exporter, self._answers)
+        self._complete = complete
+        self._calls = _Calls()
+        _stand_before_stubs(exporter, self._calls)
 
     def send(self, request: Any) -> Partial | None:
         """Sender: send it."""
         self._heard.forget()
-        self._answers.clear()
+        calls = self._calls
+        calls.answer = None
+        calls.complete = None if self._complete is None else self._complete(request)
         if self._exporter.export(request).name != "SUCCESS":
             raise self._heard.refused()
-        return of_message(self._signal, self._answers[-1]) if self._answers else None
+        return None if calls.answer is None else of_message(self._signal, calls.answer)
 
     def close(self) -> None:
         """Sender: close the connection."""
@@ -228,29 +246,80 @@ def _said(signal: Signal, response: Response) -> Partial | None:
     return of_response(signal, response.headers.get("content-type", ""), response.content)
 
 
+class _Calls:
+    """What passes between an exporter and its gRPC stubs.
+
+    :ivar answer: to the last request
+    :ivar complete: completes a request that is about to go
+    """
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.complete: Callable[[Any], None] | None = None
+
+
 class _Stub:
-    """Stands before a gRPC stub and keeps what it answers."""
+    """Stands before a gRPC stub."""
 
-    def __init__(self, stub: Any, answers: list[Any]) -> None:
+    def __init__(self, stub: Any, calls: _Calls) -> None:
         self._stub = stub
-        self._answers = answers
+        self._calls = calls
 
-    def Export(self, **named: Any) -> Any:
+    def Export(self, *, request: Any, **named: Any) -> Any:
         """As the stub."""
-        answer = self._stub.Export(**named)
-        self._answers.append(answer)
+        if self._calls.complete is not None:
+            self._calls.complete(request)
+        answer = self._calls.answer = self._stub.Export(request=request, **named)
         return answer
 
 
-def _listen(exporter: Any, answers: list[Any]) -> None:
-    """Keep in ``answers`` what collectors answer; the exporter makes stubs again and again.
+def _stand_before_stubs(exporter: Any, calls: _Calls) -> None:
+    """Let an exporter, which makes stubs again and again, make ours.
 
-    An exporter of a later release that has these parts no more is left as it is.
+    One of a later release that has these parts no more is left as it is.
     """
-    make, client = getattr(exporter, "_stub", None), getattr(exporter, "_client", None)
+    make, client = getattr(exporter, "_stub", None), getattr(exporter, _CLIENT, None)
     if make is not None and client is not None:
-        exporter._stub = lambda channel: _Stub(make(channel), answers)
-        exporter._client = _Stub(client, answers)
+        exporter._stub = lambda channel: _Stub(make(channel), calls)
+        exporter._client = _Stub(client, calls)
+
+
+class _Client:
+    """Stands before what an exporter over HTTP sends encoded traces with.
+
+    :ivar complete: completes a request that is about to go
+    """
+
+    def __init__(self, client: Any, request_type: type[Any]) -> None:
+        self.complete: Callable[[Any], None] | None = None
+        self._client = client
+        self._request_type = request_type
+
+    def export(self, encoded: bytes) -> Any:
+        """As the client."""
+        if self.complete is not None:
+            request = self._request_type.FromString(encoded)
+            self.complete(request)
+            encoded = request.SerializePartialToString()
+        return self._client.export(encoded)
+
+    def shutdown(self) -> None:
+        """As the client."""
+        self._client.shutdown()
+
+
+def _stand_before_client(exporter: Any) -> _Client | None:
+    """Let an exporter of traces send through ours.
+
+    One of a later release that has this part no more is left as it is.
+    """
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+    client = getattr(exporter, _CLIENT, None)
+    if client is None:
+        return None
+    ours = exporter._client = _Client(client, trace_service_pb2.ExportTraceServiceRequest)
+    return ours
 
 
 def quiet_grpc() -> Any:

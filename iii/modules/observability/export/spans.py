@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from iii.modules.observability.export.ids import is_id
 from iii.modules.observability.model import Link, Pairs, Span
 
@@ -14,8 +16,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 SAMPLED = 0x01
-#: The parent is in another process, says a flag of OTLP.
-PARENT_REMOTE = 0x200
+#: The parent, or what is linked, is in another process, says a flag of OTLP.
+REMOTE = 0x200
 _SPAN_BYTES = 250
 #: Attributes whose values are kept as text, like all, and are numbers by convention.
 _NUMBERS = frozenset(("http.response.status_code", "http.request.body.size", "attempt"))
@@ -102,7 +104,7 @@ class SpanWriter:
         flags = span.flags or 0
         parent = None
         if span.parent_span_id is not None and is_id(span.parent_span_id, 16):
-            remote = bool(flags & PARENT_REMOTE)
+            remote = bool(flags & REMOTE)
             parent = self._context_of(span.trace_id, span.parent_span_id, remote)
         error = span.status == "error"
         return self._span(
@@ -140,7 +142,9 @@ class SpanWriter:
         return known
 
     def _link_of(self, link: Link) -> Any:
-        context = self._context_of(link.trace_id, link.span_id, False, 0, link.trace_state)
+        flags = 0 if link.flags is UNSET else link.flags
+        remote = bool(flags & REMOTE)
+        context = self._context_of(link.trace_id, link.span_id, remote, flags, link.trace_state)
         return self._link(context, dict(link.attributes))
 
     def _context_of(

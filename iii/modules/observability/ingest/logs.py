@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+from iii.modules.observability.cleaning import uncoloured
 from iii.modules.observability.ingest.values import Attributes, Origin, known_id, nanoseconds
 from iii.modules.observability.ingest.wire import WireLog
 from iii.modules.observability.model import SEVERITIES, LogRecord, severity_text
 
 MAX_SEVERITY = 24
-#: Colours and other commands to a terminal.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)|[@-Z\\^_])")
 #: Protobuf's name of the lowest number of each severity → the number.
 _NAMES: dict[int | str | None, int] = {
     f"SEVERITY_NUMBER_{text}": number for text, number in SEVERITIES.items()
@@ -40,7 +38,7 @@ class Logs:
             observed_ns=_moment(item.observed_time_unix_nano) or self._now_ns(),
             severity_number=number,
             severity_text=text or severity_text(number),
-            body=without_ansi(self._attributes.text(item.body)),
+            body=uncoloured(self._attributes.text(item.body)),
             attributes=self._attributes.values(item.attributes),
             trace_id=known_id(item.trace_id),
             span_id=known_id(item.span_id),
@@ -63,8 +61,3 @@ def _number(said: int | str | None) -> int:
     """The number of a severity; 0 for what is none."""
     number = _NAMES.get(said) or int(said or 0)
     return number if 0 <= number <= MAX_SEVERITY else 0
-
-
-def without_ansi(text: str) -> str:
-    """``text`` without commands to a terminal."""
-    return _ANSI.sub("", text) if "\x1b" in text else text

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from iii.modules.observability.ingest.values import Attributes, Origin, known_id, nanoseconds
-from iii.modules.observability.ingest.wire import WireEvent, WireLink, WireSpan
+from iii.modules.observability.ingest.wire import HIGHEST_FLAGS, WireEvent, WireLink, WireSpan
 from iii.modules.observability.model import KINDS, STATUSES, Event, Kind, Link, Pairs, Span, Status
 
 #: Numbers, protobuf's names and our own → the kind; 0 says nothing about it.
@@ -75,6 +77,7 @@ class Spans:
             link.span_id,
             link.trace_state or "",
             self._attributes.pairs(link.attributes),
+            flags if type(flags := link.flags) is int and 0 < flags <= HIGHEST_FLAGS else UNSET,
         )
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-Flags = Annotated[int, Meta(ge=0, lt=2**32)]
+HIGHEST_FLAGS = 2**32 - 1
+Flags = Annotated[int, Meta(ge=0, le=HIGHEST_FLAGS)]
 Integer = int | str | None
 Number = float | str | None
 """Text may also be ``NaN``, ``Infinity`` or ``-Infinity``."""
@@ -78,12 +79,13 @@ class WireEvent(Wire):
 
 
 class WireLink(Wire):
-    """A span of another trace."""
+    """A span of another trace; no span is lost because its flags are none."""
 
     trace_id: str
     span_id: str
     trace_state: str | None = None
     attributes: list[KeyValue] | None = None
+    flags: Any = None
 
 
 class WireStatus(Wire):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from iii._version import __version__
 from iii.engine import tracecontext
 from iii.engine.invocations import Call
+from iii.modules.observability.cleaning import redacted, uncoloured
 from iii.modules.observability.hub import Hub
-from iii.modules.observability.logs.cleaning import redacted, uncoloured
 from iii.modules.observability.logs.console import print_call
 from iii.modules.observability.logs.shapes import LogInput
 from iii.modules.observability.model import SEVERITIES, LogRecord

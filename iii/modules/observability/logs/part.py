@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from iii.logging import Levels
+from iii.modules.observability.cleaning import cleaned
 from iii.modules.observability.hub import Hub
 from iii.modules.observability.logs import baggage
 from iii.modules.observability.logs.calls import LogCalls
 from iii.modules.observability.logs.capture import Capture
-from iii.modules.observability.logs.cleaning import cleaned
 from iii.modules.observability.logs.console import print_workers
 from iii.modules.observability.logs.queries import LogQueries
 from iii.modules.observability.logs.store import LogStore
@@ -27,7 +27,7 @@ from iii.modules.observability.model import LogRecord
 class _Source(NamedTuple):
     """Where a record is from.
 
-    :ivar own: made in here, so it is clean, and on the console already
+    :ivar own: made in here, so it is on the console already
     :ivar told: triggers may hear of it
     :ivar trace_id: of the call that brought it
     :ivar worker: which worker made that call
@@ -123,10 +123,8 @@ class Logs:
     def _received(self, records: list[LogRecord]) -> None:
         source, settings = self._source, self._hub.settings
         if not source.own:
-            records = [cleaned(record, settings.redact) for record in records]
-            if settings.logs_console_output:
-                for record in records:
-                    print_workers(record)
+            for record in records if settings.logs_console_output else ():
+                print_workers(record)
         if self.store is None:
             return
         self.store.add(records)

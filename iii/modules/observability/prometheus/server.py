@@ -10,10 +10,8 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from iii.errors import Code, StartError
 from iii.modules.observability.hub import Hub
@@ -26,6 +24,7 @@ from iii.modules.observability.prometheus.sdkseries import SdkSeries
 from iii.modules.observability.prometheus.snapshot import Snapshots
 from iii.net import listen, shown
 from iii.tlsport import Certificates, certificates
+from iii.webserver import Connections, QuietSite
 
 log = Logger()
 
@@ -53,7 +52,8 @@ class PrometheusServer:
         add_health(root, ready)
         self._reactor: Any = hub.engine.reactor
         site: Any = _Site
-        self._connections = _Connections(site(root, timeout=IDLE_LIMIT_S, reactor=self._reactor))
+        made = site(root, timeout=IDLE_LIMIT_S, reactor=self._reactor)
+        self._connections = Connections(made, MAX_CONNECTIONS)
         self._ports: list[Any] = []
         self._certificates: Certificates | None = None
 
@@ -155,52 +155,9 @@ class _Request(Request):
         """Nothing here takes a body: it is read and forgotten."""
 
 
-class _Site(Site):
-    """Without an access log and its timer."""
-
-    noisy = False
-    displayTracebacks = False
+class _Site(QuietSite):
     requestFactory = _Request
-
-    def startFactory(self) -> None:
-        """Twisted: there is no log to open."""
-
-    def stopFactory(self) -> None:
-        """Twisted: nor to close."""
-
-    def log(self, request: Any) -> None:
-        """Twisted: nor to write."""
 
     def getContentFile(self, length: int | None) -> BytesIO:
         """Twisted: where a body goes; see ``_Request``."""
         return BytesIO()
-
-
-class _Connections(WrappingFactory[ProtocolWrapper]):
-    """Counts the open connections, and ends them."""
-
-    noisy = False
-
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)  # type: ignore[no-untyped-call]
-        self._all_gone: Deferred[None] | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> Any:
-        """Twisted: somebody connected; None: too many have."""
-        return None if len(self.protocols) >= MAX_CONNECTIONS else super().buildProtocol(addr)
-
-    def unregisterProtocol(self, p: ProtocolWrapper) -> None:
-        """Twisted: a connection is gone."""
-        super().unregisterProtocol(p)  # type: ignore[no-untyped-call]
-        if self._all_gone is not None and not self.protocols:
-            gone, self._all_gone = self._all_gone, None
-            gone.callback(None)
-
-    async def end(self) -> None:
-        """End all, and wait until they are."""
-        if not self.protocols:
-            return
-        gone = self._all_gone = Deferred()
-        for protocol in list(self.protocols):
-            protocol.transport.abortConnection()
-        await gone

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from iii.modules.observability.model import KINDS, STATUSES, Pairs, Span
+from msgspec import UNSET
+
+from iii.modules.observability.model import KINDS, STATUSES, Link, Pairs, Span
 
 SCOPE = "iii"
 #: ``KINDS`` has two names for what 0 and 1 mean.
@@ -76,15 +78,19 @@ def _span(span: Span) -> dict[str, Any]:
             for event in span.events
         ]
     if span.links:
-        written["links"] = [
-            {
-                "traceId": link.trace_id,
-                "spanId": link.span_id,
-                "traceState": link.trace_state,
-                "attributes": _attributes(link.attributes),
-            }
-            for link in span.links
-        ]
+        written["links"] = [_link(link) for link in span.links]
+    return written
+
+
+def _link(link: Link) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "traceId": link.trace_id,
+        "spanId": link.span_id,
+        "traceState": link.trace_state,
+        "attributes": _attributes(link.attributes),
+    }
+    if link.flags is not UNSET:
+        written["flags"] = link.flags
     return written
 
 

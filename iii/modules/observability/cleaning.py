@@ -1,6 +1,8 @@
 """What must not be in a log record that is kept, shown or passed on.
 
-Values of secret attributes, at any depth, and the colours of a worker's terminal.
+Values of secret attributes, at any depth, and commands to a terminal.  Whoever makes a
+record cleans it: the ingest, the functions ``engine::log::…``, the capture of the engine's
+own log.
 """
 
 from __future__ import annotations
@@ -16,8 +18,13 @@ from iii.modules.observability.spans.records import REDACTED_VALUE
 #: What is nested deeper is not looked at, so it is not kept either.
 MAX_LOOK_DEPTH = 64
 
-# CSI and OSC sequences, and the short ones.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+#: Every command there is, of which those that begin and do not end lose their beginning.
+_COMMANDS = re.compile(
+    r"\x1b\[[0-?]*+[ -/]*+[@-~]"  # CSI: colours, the cursor
+    r"|\x1b\][^\x07\x1b]*+(?:\x07|\x1b\\)"  # OSC: titles, links
+    r"|\x1b[PX^_][^\x1b]*+\x1b\\"  # DCS, SOS, PM, APC: texts for the terminal
+    r"|\x1b[ -/]*+[0-~]?"  # the short ones
+)
 
 
 def cleaned(record: LogRecord, hidden: frozenset[str]) -> LogRecord:
@@ -36,8 +43,8 @@ def cleaned(record: LogRecord, hidden: frozenset[str]) -> LogRecord:
 
 
 def uncoloured(text: str) -> str:
-    """``text`` without a terminal's escape sequences; itself when there are none."""
-    return _ANSI.sub("", text) if "\x1b" in text else text
+    """``text`` without commands to a terminal and without ESC; itself when there is none."""
+    return _COMMANDS.sub("", text) if "\x1b" in text else text
 
 
 def redacted(value: Any, hidden: frozenset[str], depth: int = 0) -> Any:
