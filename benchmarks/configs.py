@@ -24,6 +24,12 @@ modules:
 RECORDED_CONFIG = HTTP_CONFIG.replace(_QUIET, _RECORDED)
 #: The same with room for all spans of a measure, so that each can be counted.
 ROOMY_CONFIG = RECORDED_CONFIG.replace("{prometheus", "{memory_max_bytes: 536870912, prometheus")
+#: Quiet but for a console, which keeps all calls.
+CONSOLE_CONFIG = f"""\
+{HTTP_CONFIG}\
+  - class: modules::console::ConsoleModule
+    config: {{host: 127.0.0.1, port: 0}}
+"""
 STORES_CONFIG = f"""\
 port: 0
 modules:

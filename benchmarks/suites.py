@@ -8,6 +8,7 @@ from time import sleep
 
 from benchmarks.bridge import Bridge
 from benchmarks.broker_queues import RabbitQueue, RedisQueue
+from benchmarks.console import Console
 from benchmarks.cron import Cron
 from benchmarks.observability import Observability
 from benchmarks.processes import ENGINE
@@ -220,5 +221,6 @@ SUITES: dict[str, Suite] = {
         RedisQueue(),
         RabbitQueue(),
         Bridge(),
+        Console(),
     )
 }

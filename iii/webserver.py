@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -29,19 +30,19 @@ class QuietSite(Site):
 class Connections(WrappingFactory[ProtocolWrapper]):
     """Counts the open connections, and ends them.
 
-    :param most: how many there may be; further ones are closed at once
+    :param most: says how many there may be; further ones are closed at once
     """
 
     noisy = False
 
-    def __init__(self, site: Site, most: int) -> None:
+    def __init__(self, site: Site, most: Callable[[], int]) -> None:
         super().__init__(site)  # type: ignore[no-untyped-call]
         self._most = most
         self._all_gone: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
         """Twisted: somebody connected; None: too many have."""
-        return None if len(self.protocols) >= self._most else super().buildProtocol(addr)
+        return None if len(self.protocols) >= self._most() else super().buildProtocol(addr)
 
     def unregisterProtocol(self, p: ProtocolWrapper) -> None:
         """Twisted: a connection is gone."""

@@ -404,7 +404,7 @@ class Documentation(TestCase):
         loaded = config.load(ROOT / "config.yaml", environ={})
         self.assertEqual([w for w in loaded.warnings if "not built" not in w.message], [])
         self.assertEqual(loaded.worker_listeners[0].host, None)
-        self.assertEqual(sum(not entry.implicit for entry in loaded.entries), 7)
+        self.assertEqual(sum(not entry.implicit for entry in loaded.entries), 8)
 
     def test_every_example_of_the_documentation_loads(self) -> None:
         text = (ROOT / "docs" / "configuration.md").read_text()

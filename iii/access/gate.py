@@ -213,7 +213,11 @@ class Gate:
             self._unavailable(client, function, f"its result has the wrong shape: {error}")
 
     def _grant(self, said: Raw | None) -> Grant:
-        return Grant(self._engine.functions, self._exposed, said, self._deciding, self)
+        hook = None if self.rbac is None else self.rbac.on_trigger_registration_function_id
+        return Grant(
+            *(self._engine.functions, self._exposed, said, self._deciding, self),
+            hooked=hook is not None,
+        )
 
     def _refuse(self, client: Credentials, credential: str | None, reason: str) -> NoReturn:
         """It is the client's fault, and counts."""

@@ -56,6 +56,7 @@ class Grant:
     :param said: what the auth function returned; None: there is none
     :param deciding: functions that decide about access, of all listeners
     :param realm: equal for connections that are restricted by the same listener
+    :param hooked: a hook is asked about its triggers, so none is made past it
     :ivar context: passed to hooks and middleware, JSON
     :ivar prefix: what the ids of its functions get in front, ``::`` included
     :ivar may_register_functions: whether it may offer functions
@@ -72,6 +73,7 @@ class Grant:
         "_namespaces",
         "_types",
         "context",
+        "hooked",
         "may_register_functions",
         "may_register_types",
         "prefix",
@@ -85,8 +87,11 @@ class Grant:
         said: Raw | None,
         deciding: Set[str] = frozenset(),
         realm: object = None,
+        *,
+        hooked: bool = False,
     ) -> None:
         self.realm = realm
+        self.hooked = hooked
         result = AuthResult() if said is None else msgspec.json.decode(said, type=AuthResult)
         self._functions = functions
         self._deciding = deciding

@@ -32,6 +32,7 @@ from iii.engine.redacting import Redactor
 from iii.engine.triggers import Triggers
 from iii.engine.turn import Turn
 from iii.engine.watching.feeds import Feeds
+from iii.engine.watching.sessions import Sessions
 from iii.engine.workers import Worker, Workers
 from iii.errors import Code, InvocationError
 
@@ -75,6 +76,7 @@ class Engine:
         self.instruments = Instruments()
         #: what can be watched
         self.feeds = Feeds()
+        self.watched = Sessions(self.clock, self.feeds)
         #: what of calls nobody gets to see
         self.redactor = Redactor()
         self.on_telemetry: OnTelemetry | None = None

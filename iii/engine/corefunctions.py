@@ -7,6 +7,7 @@ triggers registered by a call, and the two events of the engine itself:
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 import msgspec
@@ -34,7 +35,10 @@ log = Logger()
 
 MODULE = "iii-engine-functions"
 CHANGES_COALESCED_S = 0.5
+#: Calls that wait for one worker to finish; each looks again and again.
+MAX_DRAINS = 16
 PROVIDER_ANSWER_S = 10.0
+FUNCTIONS_AVAILABLE = "engine::functions-available"
 
 # Spellings of SDKs before 0.2.
 ALIASES = {
@@ -128,7 +132,7 @@ def install(engine: Engine) -> None:
         description="A worker connected, disconnected or described itself",
     )
     api.trigger_type(
-        "engine::functions-available",
+        FUNCTIONS_AVAILABLE,
         FunctionEvents(engine, discovery),
         description="The set of registered functions changed",
     )
@@ -139,6 +143,8 @@ class CoreFunctions:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        #: worker id → how many wait until it has finished
+        self._drains: Counter[str] = Counter()
 
     def register_worker(self, said: WorkerMetadata) -> dict[str, bool]:
         """``engine::workers::register`` (01 §8.4)."""
@@ -177,7 +183,8 @@ class CoreFunctions:
     async def drain(self, wanted: Drain) -> Drained:
         """``engine::workers::drain`` (08 §4); without an id it is about the caller itself.
 
-        :raises InvocationError: there is no such worker, or the caller may only drain itself
+        :raises InvocationError: there is no such worker, the caller may only drain itself, or
+            too many wait for that already
         """
         id = wanted.worker_id or wanted.caller
         caller = self._engine.workers.get(wanted.caller)
@@ -186,10 +193,20 @@ class CoreFunctions:
         worker = self._engine.workers.get(id)
         if worker is None:
             raise InvocationError(Code.WORKER_NOT_FOUND, f"no worker {id} is connected")
-        log.info("{worker} is drained", worker=worker.describe)
+        if self._drains[id] >= MAX_DRAINS:
+            text = f"{MAX_DRAINS} calls wait for that worker already"
+            raise InvocationError(Code.OVERLOADED, text)
+        if not worker.draining:
+            log.info("{worker} is drained", worker=worker.describe)
         engine = self._engine
         limit_s = wanted.timeout_ms / 1000
-        left = await drain(engine.clock, engine.functions, [worker], limit_s)
+        self._drains[id] += 1
+        try:
+            left = await drain(engine.clock, engine.functions, [worker], limit_s)
+        finally:
+            self._drains[id] -= 1
+            if not self._drains[id]:
+                del self._drains[id]
         if left:
             log.warn(
                 "{worker} still runs {count} call(s) after {limit:g} s",
@@ -287,6 +304,13 @@ class CoreFunctions:
         access = None if worker is None else worker.access
         if access is None:
             return
+        if access.hooked:
+            text = "a hook is asked about triggers here: register it by a message"
+            raise InvocationError(Code.FORBIDDEN, text)
+        if wanted.trigger_type == FUNCTIONS_AVAILABLE:
+            # It tells what its owner may see, and this one would have none.
+            text = f"{FUNCTIONS_AVAILABLE} can't outlive its worker: register it by a message"
+            raise InvocationError(Code.FORBIDDEN, text)
         if not access.may_bind(wanted.trigger_type):
             text = f"trigger type '{wanted.trigger_type}' not allowed"
             raise InvocationError(Code.FORBIDDEN, text)

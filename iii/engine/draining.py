@@ -26,11 +26,13 @@ async def drain(
     """
     leaving = list(workers)
     ends = clock.monotonic() + limit_s
-    for worker in leaving:
+    staying = [worker for worker in leaving if not worker.draining]
+    for worker in staying:
         worker.draining = True
         for namespace, id in worker.functions:
             functions.owner_changed(id, namespace)
-    functions.tell()
+    if staying:
+        functions.tell()
     while (left := sum(len(worker.executing) for worker in leaving)) and clock.monotonic() < ends:
         await clock.pause(POLL_S)
     return left

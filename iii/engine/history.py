@@ -1,8 +1,10 @@
 """Calls that are over: what went in, what came out, how it ended.
 
-A call's bytes are there anyway, so keeping them is keeping a reference: one tuple in a
-list, and two lengths added up.  Rows, previews and everything else are made when somebody
-looks (``iii.engine.invocationrows``).
+While calls are under way there is but a tuple in a list, and lengths added up.  Every
+``BLOCK_CALLS`` the list is packed into bytes: five thousand calls as objects would be memory
+that is never in the processor's caches, and that is what keeping them would cost most
+(benchmarks/console.py).  Rows, previews and everything else are made when somebody looks
+(``iii.engine.invocationrows``).
 
 The rule that is easy to get wrong: whatever a call may have is weighed when it comes in,
 because one input of 64 MiB is as much as a hundred thousand ordinary calls.  Of an input or
@@ -16,8 +18,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 from msgspec import Raw
 
 from iii.engine.functions import ENGINE_PREFIX
@@ -30,10 +33,12 @@ MAX_KEPT_CALLS = 5_000
 MAX_HISTORY_BYTES = 32 * 1024 * 1024
 #: Of an input, and of a result.
 KEPT_VALUE_BYTES = 64 * 1024
-#: What a call takes beside its input and result: its tuple, ids, numbers, and the message
-#: around a value, which lives as long as the value.
+#: What a call takes beside its input and result until it is packed.
 ENTRY_BYTES = 900
-BLOCK_CALLS = 250
+BLOCK_CALLS = 64
+#: So many blocks at least, when bytes are the limit.
+_BLOCKS = 32
+_ORDINARY_BYTES = 16 * 1024
 MAX_REPLAYS = 1_000
 MAX_ERROR_CHARS = 4_000
 MAX_STACK_CHARS = 16_000
@@ -57,6 +62,8 @@ Error = tuple[str, str, str | None]
 class KeptCall(NamedTuple):
     """A call that is over.  Times are of the clock's ``monotonic``, in seconds.
 
+    :ivar input: JSON, or the beginning of it when it is shorter than ``input_size``
+    :ivar result: the same; None: there was none
     :ivar context: the trace context its executor got
     :ivar caller: id of the worker that made it; None: the engine or a module
     :ivar worker: id of the worker that ran it; None: a function of the engine, or nobody
@@ -65,52 +72,71 @@ class KeptCall(NamedTuple):
     id: str
     function_id: str
     namespace: str | None
-    input: Input
-    result: Input | None
+    input: bytes
+    input_size: int
+    result: bytes | None
+    result_size: int
     error: Error | None
     context: str | None
     caller: str | None
     worker: str | None
     trigger: str | None
-    metadata: Raw | None
+    metadata: bytes | None
     started: float
     ended: float
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its input is there."""
+        return len(self.input) == self.input_size
+
 
 _Fields = tuple[object, ...]
+_encode_into = msgspec.msgpack.Encoder().encode_into
+_decode = msgspec.msgpack.Decoder(list[KeptCall]).decode
+
+#: Blocks are packed in here: memory that is always at hand.
+_scratch = bytearray()
+
+
+def _encode(block: list[_Fields]) -> bytes:
+    _encode_into(block, _scratch)
+    return bytes(_scratch)
 
 
 class History:
     """The newest calls, within ``MAX_KEPT_CALLS`` and ``max_bytes``.
 
     :ivar heard: called after each call that was kept; None: nobody listens
-    :ivar added: how many were ever kept
     :ivar replays: id of a replay → id of the call it repeats
     """
 
     def __init__(self, max_bytes: int = MAX_HISTORY_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._blocks: deque[tuple[list[_Fields], int]] = deque()
+        # The open block comes on top of what is packed.
+        self._block_bytes = max_bytes // _BLOCKS
+        self._packed_limit = max_bytes - self._block_bytes
+        #: how many calls, and they
+        self._blocks: deque[tuple[int, bytes]] = deque()
         self._open: list[_Fields] = []
         self._open_bytes = 0
-        self._closed_bytes = 0
-        self._closed_calls = 0
+        self._packed_bytes = 0
+        self._packed_calls = 0
         self._forgotten = 0
         self.heard: Callable[[], None] | None = None
         self.replays: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return min(self._closed_calls + len(self._open), MAX_KEPT_CALLS)
+        return min(self._packed_calls + len(self._open), MAX_KEPT_CALLS)
 
     @property
     def size(self) -> int:
-        """Bytes, as they are weighed."""
-        return self._closed_bytes + self._open_bytes
+        """What all of them take, in bytes."""
+        return self._packed_bytes + self._open_bytes
 
     @property
     def added(self) -> int:
         """How many calls were ever kept."""
-        return self._forgotten + self._closed_calls + len(self._open)
+        return self._forgotten + self._packed_calls + len(self._open)
 
     # While calls are under way -------------------------------------------------------------
 
@@ -123,72 +149,46 @@ class History:
 
     def add(self, call: Call, result: Raw | None, error: ErrorBody | None, ended: float) -> None:
         """``call``, whose input was kept, is over."""
-        kept = call.input
-        size = ENTRY_BYTES + (len(kept) if type(kept) is Raw else KEPT_VALUE_BYTES)
-        if result is not None:
-            length = len(result)
-            if length > KEPT_VALUE_BYTES:
-                result, length = _cut(result), KEPT_VALUE_BYTES  # type: ignore[assignment]
-            size += length
-        if call.metadata is not None:
-            size += len(call.metadata)
-        told: Error | None = None
-        if error is not None:
-            told = _told(error)
-            size += len(told[1]) + len(told[2] or "")
-        self._open.append(
-            (
-                call.id,
-                call.function_id,
-                call.namespace,
-                kept,
-                result,
-                told,
-                call.traceparent,
-                call.caller,
-                call.owner.id if call.dispatched else None,  # type: ignore[union-attr]
-                call.trigger,
-                call.metadata,
-                call.started,
-                ended,
-            )
-        )
+        told = None if error is None else _told(error)
+        fields = _fields(call, result, told, ended)
+        size = ENTRY_BYTES + fields[4] + fields[6]  # type: ignore[operator]
+        if size > _ORDINARY_BYTES or told is not None or call.metadata is not None:
+            size = _weight(fields)
+        self._open.append(fields)
         self._open_bytes += size
-        if len(self._open) >= BLOCK_CALLS or self._open_bytes + self._closed_bytes > (
-            self._max_bytes
-        ):
-            self._close_block()
+        if len(self._open) >= BLOCK_CALLS or self._open_bytes >= self._block_bytes:
+            self._pack()
         if self.heard is not None:
             self.heard()
 
-    def _close_block(self) -> None:
-        """Let go of the oldest blocks, as many as it takes."""
+    def _pack(self) -> None:
+        """Close the open block, and let go of the oldest, as many as it takes."""
         blocks = self._blocks
-        blocks.append((self._open, self._open_bytes))
-        self._closed_bytes += self._open_bytes
-        self._closed_calls += len(self._open)
+        packed = _encode(self._open)
+        blocks.append((len(self._open), packed))
+        self._packed_bytes += len(packed)
+        self._packed_calls += len(self._open)
         self._open, self._open_bytes = [], 0
         while blocks and (
-            self._closed_bytes > self._max_bytes
-            or self._closed_calls - len(blocks[0][0]) >= MAX_KEPT_CALLS
+            self._packed_bytes > self._packed_limit
+            or self._packed_calls - blocks[0][0] >= MAX_KEPT_CALLS
         ):
-            calls, size = blocks.popleft()
-            self._closed_bytes -= size
-            self._closed_calls -= len(calls)
-            self._forgotten += len(calls)
+            count, packed = blocks.popleft()
+            self._packed_bytes -= len(packed)
+            self._packed_calls -= count
+            self._forgotten += count
 
     # Looking -------------------------------------------------------------------------------
 
     def newest(self) -> Iterator[KeptCall]:
         """All of them, the newest first."""
         left = len(self)
-        lists = [self._open, *(calls for calls, _ in reversed(self._blocks))]
-        for calls in lists:
-            for fields in reversed(calls):
+        for packed in (_encode(self._open), *(block for _, block in reversed(self._blocks))):
+            for call in reversed(_decode(packed)):
                 if not left:
                     return
                 left -= 1
-                yield KeptCall._make(fields)
+                yield call
 
     def find(self, id: str) -> KeptCall | None:
         """The newest with this id."""
@@ -205,8 +205,57 @@ class History:
         self._forgotten = self.added
         self._blocks.clear()
         self._open = []
-        self._open_bytes = self._closed_bytes = self._closed_calls = 0
+        self._open_bytes = self._packed_bytes = self._packed_calls = 0
         self.replays.clear()
+
+
+def as_kept(call: Call, now: float) -> KeptCall:
+    """A call under way, whose input is kept, as if it ended now without a result."""
+    return _decode(_encode([_fields(call, None, None, now)]))[0]
+
+
+def _fields(call: Call, result: Raw | None, error: Error | None, ended: float) -> _Fields:
+    """``KeptCall``, ready to be packed."""
+    kept = call.input
+    if type(kept) is Raw:
+        data: memoryview | bytes = memoryview(kept)
+        size = len(kept)
+    else:
+        data, size = kept  # type: ignore[misc]
+    value: memoryview | bytes | None = None
+    value_size = 0
+    if result is not None:
+        value, value_size = memoryview(result), len(result)
+        if value_size > KEPT_VALUE_BYTES:
+            value = bytes(value[:KEPT_VALUE_BYTES])
+    metadata = call.metadata
+    return (
+        call.id,
+        call.function_id,
+        call.namespace,
+        data,
+        size,
+        value,
+        value_size,
+        error,
+        call.traceparent,
+        call.caller,
+        call.owner.id if call.dispatched else None,  # type: ignore[union-attr]
+        call.trigger,
+        None if metadata is None else memoryview(metadata),
+        call.started,
+        ended,
+    )
+
+
+def _weight(fields: _Fields) -> int:
+    """What an unusual call takes until it is packed."""
+    error: Any = fields[7]
+    values: Any = (fields[3], fields[5], fields[12])
+    size = sum(len(value) for value in values if value is not None)
+    if error is not None:
+        size += len(error[1]) + len(error[2] or "")
+    return ENTRY_BYTES + size
 
 
 def _cut(value: Raw) -> Cut:

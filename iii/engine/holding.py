@@ -77,10 +77,14 @@ class Holding:
             ),
         )
 
-    def release(self) -> None:
-        """The module is back, or never will be: who serves its functions now gets the calls."""
+    def release(self, *, closing: bool = False) -> None:
+        """The module is back, or never will be: who serves its functions now gets the calls.
+
+        :param closing: the engine stops; calls that nobody gets may be made again elsewhere
+        """
+        stops = ErrorBody(Code.SHUTTING_DOWN, "the engine stops") if closing else None
         held, self._held = self._held, []
         self.bytes = 0
         for owner in held:
             self._functions.unregister(owner.id, owner)
-            self._invocations.pass_on(owner)
+            self._invocations.pass_on(owner, stops)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 from twisted.logger import Logger
 
-from iii.engine.history import Cut, History, KeptCall
+from iii.engine.history import History, KeptCall, as_kept
 from iii.engine.ids import next_id
 from iii.engine.invocationrows import InvocationDetail, InvocationRow, Rows, trace_of
 from iii.engine.invocations import Call, ErrorBody
@@ -178,16 +178,16 @@ class InvocationCalls:
         old = history.find(asked.invocation_id) or self._as_kept(
             self._under_way(asked.invocation_id)
         )
-        data = old.input if asked.input is UNSET else asked.input.copy()
-        if isinstance(data, Cut):
-            text = f"its input of {data.size} bytes was not kept; send another one"
+        if asked.input is UNSET and not old.is_whole:
+            text = f"its input of {old.input_size} bytes was not kept; send another one"
             raise InvocationError(Code.INVALID_ARGUMENTS, text)
+        data = Raw(old.input) if asked.input is UNSET else asked.input.copy()
         call = Call(
             next_id(),
             old.function_id,
             data,
             _replayed,
-            metadata=old.metadata,
+            metadata=None if old.metadata is None else Raw(old.metadata),
             namespace=old.namespace,
             trigger="replay",
         )
@@ -241,23 +241,7 @@ class InvocationCalls:
             yield from [call for call in owner.executing.values() if call.input is not None]
 
     def _as_kept(self, call: Call) -> KeptCall:
-        """A call under way as if it ended now."""
-        assert call.input is not None
-        return KeptCall(
-            call.id,
-            call.function_id,
-            call.namespace,
-            call.input,
-            None,
-            None,
-            call.traceparent,
-            call.caller,
-            getattr(call.owner, "id", None) if call.dispatched else None,
-            call.trigger,
-            call.metadata,
-            call.started,
-            self._engine.clock.monotonic(),
-        )
+        return as_kept(call, self._engine.clock.monotonic())
 
     def _under_way(self, id: str) -> Call:
         """

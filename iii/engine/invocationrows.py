@@ -11,7 +11,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from iii.engine.clock import Clock
-from iii.engine.history import Cut, Error, History, Input, KeptCall
+from iii.engine.history import Error, History, KeptCall
 from iii.engine.redacting import REDACTED, Redactor
 from iii.engine.tracecontext import CONTEXT_CHARS, trace_id
 
@@ -91,10 +91,11 @@ class Rows:
         """All about a call."""
         fields = self._fields(call, pending)
         fields["error"] = _error(call.error, stack=True)
-        fields["payload"], fields["payload_beginning"] = self._shown(call.input)
+        fields["payload"], fields["payload_beginning"] = self._shown(call.input, call.input_size)
         if call.result is not None:
-            fields["result"], fields["result_beginning"] = self._shown(call.result)
-        return InvocationDetail(**fields, replayable=not isinstance(call.input, Cut))
+            result = self._shown(call.result, call.result_size)
+            fields["result"], fields["result_beginning"] = result
+        return InvocationDetail(**fields, replayable=call.is_whole)
 
     def _fields(self, call: KeptCall, pending: bool) -> dict[str, Any]:
         result = call.result
@@ -109,10 +110,10 @@ class Rows:
             "error": _error(call.error),
             "trace_id": trace_of(call),
             "trigger_type": call.trigger,
-            "payload_preview": self._preview(call.input),
-            "payload_bytes": _size(call.input),
-            "result_preview": None if result is None else self._preview(result),
-            "result_bytes": None if result is None else _size(result),
+            "payload_preview": self._preview(call.input, call.input_size),
+            "payload_bytes": call.input_size,
+            "result_preview": None if result is None else self._preview(result, call.result_size),
+            "result_bytes": None if result is None else call.result_size,
             "replay_of": self._history.replays.get(call.id, UNSET),
         }
 
@@ -124,26 +125,20 @@ class Rows:
             "duration_ms": round((ended - started) * 1000, 3),
         }
 
-    def _preview(self, value: Input) -> str:
-        if isinstance(value, Cut):
-            _, beginning = self._shown(value)
-            assert isinstance(beginning, str)
-            return beginning[:PREVIEW_BYTES]
-        shown = memoryview(self.redactor.redacted(value))[:PREVIEW_BYTES]
-        return bytes(shown).decode("utf-8", "ignore")
+    def _preview(self, value: bytes, size: int) -> str:
+        whole, beginning = self._shown(value, size)
+        if not isinstance(whole, UnsetType):
+            beginning = bytes(memoryview(whole)[:PREVIEW_BYTES]).decode("utf-8", "ignore")
+        return str(beginning)[:PREVIEW_BYTES]
 
-    def _shown(self, value: Input) -> tuple[Raw | UnsetType, str | UnsetType]:
-        """A value, or its beginning when it was cut."""
-        if not isinstance(value, Cut):
-            return self.redactor.redacted(value), UNSET
+    def _shown(self, value: bytes, size: int) -> tuple[Raw | UnsetType, str | UnsetType]:
+        """A value, or its beginning when that is all there is."""
+        if len(value) == size:
+            return self.redactor.redacted(Raw(value)), UNSET
         # Where half a value ends nobody can tell what a key hides.
-        if not self.redactor.is_clean(value.beginning):
+        if not self.redactor.is_clean(value):
             return UNSET, REDACTED
-        return UNSET, value.beginning.decode("utf-8", "ignore")
-
-
-def _size(value: Input) -> int:
-    return value.size if isinstance(value, Cut) else len(value)
+        return UNSET, value.decode("utf-8", "ignore")
 
 
 def trace_of(call: KeptCall) -> str | None:

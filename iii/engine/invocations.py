@@ -228,14 +228,17 @@ class Invocations:
             self._ended(call, None, STOPPED)
             _tell(call, None, STOPPED)
 
-    def pass_on(self, owner: Owner) -> None:
-        """Hand the calls ``owner`` was to run to those who serve their functions now."""
+    def pass_on(self, owner: Owner, otherwise: ErrorBody | None = None) -> None:
+        """Hand the calls ``owner`` was to run to those who serve their functions now.
+
+        :param otherwise: what ends a call whose function nobody serves; None: not found
+        """
         calls = list(owner.executing.values())
         owner.executing.clear()
         for call in calls:
             heir = self._router.owner_of(call.function_id, call.namespace)
             if heir is None:
-                error = self._router.not_found(call.function_id, call.namespace)
+                error = otherwise or self._router.not_found(call.function_id, call.namespace)
                 call.owner = None
                 self._ended(call, None, error)
                 _tell(call, None, error)

@@ -550,7 +550,7 @@ class ModuleApi:
 
     def release(self) -> None:
         """Its successor is there, or there will be none: calls go on to who serves them now."""
-        self._holding.release()
+        self._holding.release(closing=self._engine.closing)
         self._drop_aliases()
         if self._engine.functions.external is None:
             for known in external_functions(self._engine.functions):

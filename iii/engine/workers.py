@@ -72,7 +72,12 @@ class Link(Protocol):
 
 
 class Access(Protocol):
-    """What a worker may do that may not do everything."""
+    """What a worker may do that may not do everything.
+
+    :ivar hooked: somebody is asked about each trigger it registers
+    """
+
+    hooked: bool
 
     def may_call(self, id: str, namespace: str | None = None) -> bool:
         """Whether it may call, and see, a function."""
@@ -179,7 +184,7 @@ class Worker:
     @property
     def passing(self) -> bool:
         """Whether it is our own command, which comes and goes all the time."""
-        return self.name == COMMAND
+        return self.name == COMMAND and self.access is None
 
     @property
     def telemetry_only(self) -> bool:

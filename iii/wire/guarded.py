@@ -251,8 +251,9 @@ class GuardedSession(Session):
 
     def _must_wait(self, message: m.Message) -> bool:
         """Session: also a call of the function that the hook is asked about."""
-        calls = isinstance(message, m.InvokeFunction)
-        return (calls and message.function_id == self._registering) or super()._must_wait(message)
+        if isinstance(message, m.InvokeFunction) and message.function_id == self._registering:
+            return True
+        return super()._must_wait(message)
 
     # Triggers --------------------------------------------------------------------------
 

@@ -7,10 +7,12 @@ from typing import Any
 from twisted.internet.task import Clock as VirtualTime
 
 from iii.engine.clock import Clock
+from iii.wire import backlog
 from iii.wire.guarded import HOOK_LIMIT_S
-from tests.access.cases import AccessCase
+from tests.access.cases import LATER, AccessCase
 from tests.access.test_auth_function import AUTH
 from tests.support.engine_case import RawWorker
+from tests.support.rawsocket import CLOSE
 
 ON_FUNCTION, ON_TRIGGER, ON_TYPE = "hook::function", "hook::trigger", "hook::type"
 CONTEXT = {"tenant": 7}
@@ -169,6 +171,27 @@ class Order(HookCase):
         self.assertEqual(error["code"], "function_not_found")
         self.guard.reply(pending, result={})
 
+    async def test_what_waits_is_bounded(self) -> None:
+        """Whoever sends more than fits behind a hook is closed, with 1013."""
+        self.patch(backlog, "MAX_WAITING_BYTES", 5_000)
+        worker = await self.let_in()
+        worker.send("registerfunction", id="a")
+        for _ in range(10):
+            worker.send("registerfunction", id="b", description="x" * 1_000)
+        frame = await worker.socket.next_frame()
+        self.assertEqual((frame.opcode, frame.close_code), (CLOSE, LATER))
+
+    async def test_room_is_free_again_when_they_were_handled(self) -> None:
+        """What waits behind the next one is counted as before, and no more than that."""
+        self.patch(backlog, "MAX_WAITING_BYTES", 5_000)
+        worker = await self.let_in()
+        for id in "abcd":
+            worker.send("registerfunction", id=id, description="x" * 1_000)
+        for id in "efghijklmn":
+            await self.guard.answer(ON_FUNCTION, result={})
+            worker.send("registerfunction", id=id, description="x" * 1_000)
+            await worker.settled()
+
     async def test_a_call_of_the_function_itself_waits(self) -> None:
         """Register, then invoke, on one connection always works (01 §4.1)."""
         worker = await self.let_in(function_registration_prefix="t1")
@@ -210,6 +233,14 @@ class Triggers(HookCase):
         provider.send("registertriggertype", id=type, description="")
         await provider.settled()
         return provider
+
+    async def test_no_trigger_is_made_past_it(self) -> None:
+        """``engine::register_trigger`` asks nobody, even when it may be called."""
+        worker = await self.let_in()
+        wanted = {"trigger_type": "tick", "function_id": "f"}
+        error = await worker.error_of("engine::register_trigger", wanted)
+        self.assertEqual(error["code"], "FORBIDDEN")
+        self.assertIn("id", await self.guard.call("engine::register_trigger", wanted))
 
     async def test_what_the_hook_gets(self) -> None:
         """01 §17.5."""

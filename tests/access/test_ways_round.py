@@ -141,6 +141,14 @@ class Ways(AccessCase):
         type = self.engine.triggers.find_type(id, namespace)
         return None if type is None or type.owner is None else type.owner.id
 
+    async def test_lists_of_functions_come_to_somebody(self) -> None:
+        """``engine::functions-available`` tells what its owner may see; without one, all."""
+        guest, owner = await self.enter(), await self.worker()
+        wanted = {"trigger_type": "engine::functions-available", "function_id": "api::f"}
+        error = await guest.error_of("engine::register_trigger", wanted)
+        self.assertEqual(error["code"], "FORBIDDEN")
+        self.assertIn("id", await owner.call("engine::register_trigger", wanted))
+
     async def test_triggers_of_others_are_not_removed(self) -> None:
         """``engine::unregister_trigger`` takes any id."""
         owner, guest = await self.worker(), await self.enter()

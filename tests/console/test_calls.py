@@ -5,12 +5,36 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+from msgspec import Raw
 from twisted.internet.defer import Deferred
 
+from iii.modules.console.asking import Asked
 from iii.modules.console.calls import telemetry
 from tests.console.cases import CRON, HTTP, PUBSUB, STATE, STREAM, ConsoleCase, console
 from tests.observability.module_case import TRACE, TRACEPARENT, otel
 from tests.support.rawsocket import CLOSE, open_socket
+
+
+class Busy:
+    """An engine with five log records, and another after each look."""
+
+    def __init__(self) -> None:
+        self.times = [n * 10**9 for n in range(5)]
+
+    async def ask(self, function_id: str, data: Any = None, timeout_s: float = 1) -> Raw:
+        """Backend: ``engine::logs::list``."""
+        end_ns = data.get("end_time", 10**12) * 10**6
+        found = [ns for ns in reversed(self.times) if ns <= end_ns]
+        page = found[data["offset"] :][: data["limit"]]
+        self.times.append(self.times[-1] + 10**9)
+        return Raw(msgspec.json.encode({"logs": [{"timestamp_unix_nano": ns} for ns in page]}))
+
+    act = ask
+
+    def place(self, name: str, host: str | None, port: int) -> tuple[str, int]:
+        """Backend: nobody asks."""
+        return "", 0
 
 
 class Functions(ConsoleCase):
@@ -250,6 +274,13 @@ class Telemetry(ConsoleCase):
         self.assertIn(2, {span["status"]["code"] for span in spans})
         self.assertTrue(all(int(span["endTimeUnixNano"]) for span in spans))
         self.assertEqual((await self.get("/_console/export/traces/none")).status, 404)
+
+    async def test_what_is_logged_meanwhile_moves_no_page(self) -> None:
+        """Pages begin with the newest, and the newest are others a moment later."""
+        self.patch(telemetry, "EXPORT_PAGE", 2)
+        answer = await telemetry.export_logs(Asked(Busy(), {}, {}, b""))
+        times = [json.loads(line)["timestamp_unix_nano"] for line in answer.body.splitlines()]
+        self.assertEqual(times, [n * 10**9 for n in range(5)])
 
     async def test_logs_a_line_each(self) -> None:
         await self.serve()

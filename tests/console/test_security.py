@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import quote
 
@@ -35,6 +36,13 @@ class Places(ConsoleCase):
         await self.serve(host="0.0.0.0", token=TOKEN)
         self.credentials = {"authorization": f"Bearer {TOKEN}", "host": "console.example:3113"}
         self.assertEqual((await self.get("/api/config")).status, 200)
+
+    async def test_the_token_of_the_environment(self) -> None:
+        """For engines that run without a configuration file."""
+        self.patch(os, "environ", {**os.environ, "III_CONSOLE_TOKEN": TOKEN})
+        await self.serve(host="0.0.0.0")
+        self.assertEqual((await self.get("/api/config")).status, 401)
+        self.assertEqual((await self.post("/login", {"token": TOKEN})).status, 200)
 
     async def test_an_empty_token_is_none(self) -> None:
         """``${III_CONSOLE_TOKEN:}`` of an environment without it."""

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 
+from iii.modules.console.module import ConsoleModule
 from tests.console.cases import STREAM, TOKEN, ConsoleCase
 from tests.support.certificates import Authority
 from tests.support.rawsocket import CLOSE, PING, PONG, RawSocket, frame, open_socket
@@ -58,6 +59,31 @@ class Tunnel(ConsoleCase):
         await self.ok("/_console/streams/chat/room/items/m", {"data": text}, "PUT")
 
         self.assertEqual((await socket.next_message())["event"]["data"], text)
+
+    async def test_each_side_is_held_back_by_the_other(self) -> None:
+        """What one has not taken waits at the other end, which knows what to do about it."""
+        await self.serve(STREAM)
+        socket = await self.open()
+        await self.follow(socket)
+        (module,) = [
+            known.module
+            for known in self.engine.service.modules
+            if isinstance(known.module, ConsoleModule)
+        ]
+        assert module.server is not None
+        (browser,) = module.server.tunnels.open
+        assert browser.other is not None
+        towards_browser, towards_engine = browser.transport.transport, browser.other.transport
+        self.assertIs(towards_engine.producer, browser.transport)
+
+        towards_browser.producer.pauseProducing()  # as TCP does when the browser doesn't read
+        await self.ok("/_console/streams/chat/room/items/m", {"data": 1}, "PUT")
+        socket.raw(frame(PING, b""))
+        await self.ok("/_console/streams/list")
+        self.assertEqual(socket.frames, [])
+        towards_browser.producer.resumeProducing()
+
+        self.assertEqual((await socket.next_message())["event"]["data"], 1)
 
     async def test_the_end_of_one_is_the_end_of_the_other(self) -> None:
         await self.serve(STREAM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from iii.engine.corefunctions import MAX_DRAINS
 from tests.support.engine_case import EngineCase, RawWorker
 
 
@@ -70,6 +71,19 @@ class Draining(EngineCase):
         call = caller.invoke("t::mine")
         await caller.answer("t::mine", result=1)
         await caller.result_of(call)
+
+    async def test_only_so_many_wait_for_one_worker(self) -> None:
+        """Each looks again and again whether it has finished."""
+        caller, worker = await self.worker(), await self.worker("t::f")
+        call, running = await self.running(caller, worker)
+        waiting = [worker.invoke("engine::workers::drain", {}) for _ in range(MAX_DRAINS)]
+        error = await worker.error_of("engine::workers::drain", {})
+        self.assertEqual(error["code"], "overloaded")
+        worker.reply(running, result=1)
+        await caller.result_of(call)
+        for each in waiting:
+            self.assertTrue((await worker.result_of(each))["result"]["drained"])
+        self.assertTrue((await worker.call("engine::workers::drain", {}))["drained"])
 
     async def test_a_wrong_time_is_refused(self) -> None:
         worker = await self.worker()

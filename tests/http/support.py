@@ -258,11 +258,11 @@ class FakeWorker:
 
     # What a worker does
 
-    def function(self, id: str, behaviour: Behaviour) -> str:
+    def function(self, id: str, behaviour: Behaviour, namespace: str = "default") -> str:
         """Register a function."""
         self._behaviours[id] = behaviour
-        self.engine.functions.register(id, FunctionSpec(self.worker))
-        self.worker.functions[("default", id)] = None
+        self.engine.functions.register(id, FunctionSpec(self.worker), namespace)
+        self.worker.functions[(namespace, id)] = None
         return id
 
     def trigger(
@@ -274,6 +274,7 @@ class FakeWorker:
         type: str = "http",
         metadata: Raw | None = None,
         id: str | None = None,
+        namespace: str = "default",
         **config: Any,
     ) -> str:
         """Register an ``http`` trigger; returns its id."""
@@ -290,6 +291,7 @@ class FakeWorker:
             Raw(json.dumps(config).encode()),
             owner=self.worker,
             metadata=metadata,
+            namespace=namespace,
         )
         self.engine.triggers.register(registration).addErrback(lambda _: None)
         return id

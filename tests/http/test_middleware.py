@@ -239,6 +239,18 @@ class GlobalMiddleware:
         self.assertEqual((await self.request("POST", "/x")).status, 405)
         self.assertEqual(worker.calls, [])
 
+    async def test_it_is_asked_about_routes_of_every_namespace(self) -> None:
+        """Its own functions are in the default one, those of a route beside its function."""
+        worker = self.worker()
+        for name in ("late", "early", "late-too"):
+            worker.function(name, returns(CONTINUE))
+        worker.function("c", returns(True), "shop")
+        worker.function("f", returns({"body": 1}), "shop")
+        worker.trigger("f", "x", namespace="shop", condition_function_id="c")
+        self.assertEqual((await self.get("/x")).status, 200)
+        called = [call.function_id for call in worker.calls]
+        self.assertEqual(called, ["early", "late", "late-too", "c", "f"])
+
     async def test_global_middleware_may_answer_before_the_body(self) -> None:
         """02 A13: before channels are made; the body is thrown away."""
         worker = self.worker()

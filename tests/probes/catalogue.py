@@ -50,8 +50,6 @@ SDKS: dict[str, tuple[str, ...]] = {
 """Number → names of checks and releases that ``tests/sdks`` must have."""
 
 LATER: dict[str, str] = {
-    **{f"06.{number}": "the console's push channel" for number in (22, 23, 24)},
-    "06.25": "invocation history",
     **{f"06.{number}": "the console's pages" for number in range(35, 41)},
     "07.34": "schemas from type hints",
     "07.45": "OpenTelemetry of the client",

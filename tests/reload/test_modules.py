@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from iii.engine import holding
+from iii.errors import Code
 from tests.reload.reload_case import DemoModule, ReloadCase, demo
 
 
@@ -142,6 +143,21 @@ class Callers(ReloadCase):
         await reloaded
         for call in calls:
             self.assertEqual((await worker.result_of(call))["result"], [2, None])
+
+    async def test_calls_that_wait_when_the_engine_stops_may_be_tried_again(self) -> None:
+        await self.start(demo("a", answer=1))
+        worker = await self.worker()
+        DemoModule.slow_start = Deferred()
+        self.write(demo("a", answer=2))
+        reloaded = self.engine.service.reload()
+        await self.eventually(lambda: "start a" in DemoModule.diary)
+        call = worker.invoke("a::ask")
+        await worker.settled()
+        destroyed = self.engine.destroy()
+        error = (await worker.result_of(call))["error"]
+        self.assertEqual(error["code"], Code.SHUTTING_DOWN)
+        await reloaded
+        await destroyed
 
     async def test_only_so_many_bytes_wait(self) -> None:
         self.patch(holding, "MAX_HELD_BYTES", 100)

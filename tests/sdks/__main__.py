@@ -18,6 +18,7 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 
+from tests.sdks.draining import DRAINING, Draining, run_draining
 from tests.sdks.install import (
     Installed,
     InstallFailed,
@@ -52,6 +53,7 @@ class Plan:
     stream_clients: list[StreamClient]
     restricted: list[Restricted]
     secured: list[Secured]
+    draining: list[Draining]
     quickstarts: list[QuickStart]
 
     @property
@@ -60,7 +62,8 @@ class Plan:
         names = {each.name for each in self.releases}
         names |= {other.name for each in self.releases for other in counterparts(each)}
         names |= {ENVIRONMENT for _ in self.stream_clients}
-        names |= {each.release.name for each in (*self.restricted, *self.secured)}
+        others = (*self.restricted, *self.secured, *self.draining)
+        names |= {each.release.name for each in others}
         names |= {each.needs for each in self.quickstarts if each.needs}
         return sorted(names)
 
@@ -80,8 +83,9 @@ def plan(arguments: argparse.Namespace) -> Plan:
     clients = [each for each in STREAM_CLIENTS if chosen(each.name)]
     restricted = [each for each in RESTRICTED if chosen(each.name)]
     secured = [each for each in SECURED if chosen(each.name)]
+    draining = [each for each in DRAINING if chosen(each.name)]
     quickstarts = [each for each in QUICKSTARTS if chosen(each.name)]
-    return Plan(releases, clients, restricted, secured, quickstarts)
+    return Plan(releases, clients, restricted, secured, draining, quickstarts)
 
 
 async def install_all(names: Sequence[str]) -> dict[str, Installed | Missing | InstallFailed]:
@@ -161,6 +165,11 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
         place = folder / each.name.replace(":", "-")
         return await finish(absent, partial(run_secured, each, installed, place))
 
+    async def draining_case(each: Draining) -> Report:
+        absent = without_environment(each.name, each.checks, (each.release.name,), dict(found))
+        place = folder / each.name.replace(":", "-")
+        return await finish(absent, partial(run_draining, each, installed, place))
+
     async def quickstart_cases() -> list[Report]:
         """One after the other: they all use the same ports."""
         reports = []
@@ -176,8 +185,9 @@ async def run_all(todo: Plan, folder: Path) -> list[Report]:
     clients = asyncio.gather(*(client_case(each) for each in todo.stream_clients))
     restricted = asyncio.gather(*(restricted_case(each) for each in todo.restricted))
     secured = asyncio.gather(*(secured_case(each) for each in todo.secured))
+    draining = asyncio.gather(*(draining_case(each) for each in todo.draining))
     quickstarts = asyncio.ensure_future(quickstart_cases())
-    others = [*await clients, *await restricted, *await secured]
+    others = [*await clients, *await restricted, *await secured, *await draining]
     return [*await releases, *others, *await quickstarts]
 
 
@@ -216,7 +226,7 @@ def main() -> int:
     if arguments.list:
         for release in todo.releases:
             say(f"{release.name}  {release.checks} checks")
-        for case in (*todo.stream_clients, *todo.restricted, *todo.secured):
+        for case in (*todo.stream_clients, *todo.restricted, *todo.secured, *todo.draining):
             say(f"{case.name}  {case.checks} checks")
         for quickstart in todo.quickstarts:
             say(f"{quickstart.name}  {quickstart.checks} checks  ({quickstart.what})")

@@ -60,6 +60,11 @@ class Program:
             assert self.code is None, f"{self.name} ended with {self.code} before /{pattern}/"
             await asyncio.sleep(0.05)
 
+    def terminate(self) -> None:
+        """SIGTERM; see ``ends``."""
+        assert self._process is not None
+        self._process.terminate()
+
     async def ends(self, limit_s: float) -> int:
         assert self._process is not None
         async with asyncio.timeout(limit_s):

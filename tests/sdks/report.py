@@ -24,6 +24,7 @@ OWN_FILES = (
     "streamclients.py",
     "restricted.py",
     "secured.py",
+    "draining.py",
     "board.py",
     "stage.py",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -219,19 +221,25 @@ modules:
 class AsAProcess(ProcessCase):
     """05 B4: nothing outlives the engine."""
 
-    def run_engine(self, command: str) -> Child:
-        """An engine whose last command this is."""
+    def run_engine(self, command: str, *pipes: str) -> Child:
+        """An engine whose last command this is.
+
+        :param pipes: where the command writes process ids, see ``pid_in``
+        """
+        self.pipes: dict[str, int] = {}
+        for name in pipes:
+            os.mkfifo(self.directory / name)
+            self.pipes[name] = os.open(self.directory / name, os.O_RDONLY | os.O_NONBLOCK)
+            self.addCleanup(os.close, self.pipes[name])
         text = f"{CONFIG}          {command}\n"
         return self.start("-c", str(self.write("config.yaml", text)))
 
     def pid_in(self, name: str) -> int:
-        """The process id that a command writes to this file."""
-        path = self.directory / name
-        ends = time.monotonic() + 20
-        while not (path.exists() and path.read_text().endswith("\n")):
-            self.assertLess(time.monotonic(), ends, f"{name} was not written")
-            time.sleep(0.01)
-        return int(path.read_text())
+        """The process id that a command writes into this pipe."""
+        pipe = self.pipes[name]
+        readable, _, _ = select.select([pipe], [], [], 20)
+        self.assertTrue(readable, f"{name} was not written")
+        return int(os.read(pipe, 64))
 
     def stopped(self, engine: Child) -> float:
         """Stop the engine; how many seconds that took."""
@@ -242,7 +250,9 @@ class AsAProcess(ProcessCase):
 
     @probe("05.55")
     def test_the_whole_group_ends_with_the_engine(self) -> None:
-        engine = self.run_engine("sleep 1000 & echo $! > one; sleep 1000 & echo $! > two; wait")
+        engine = self.run_engine(
+            "sleep 1000 & echo $! > one; sleep 1000 & echo $! > two; wait", "one", "two"
+        )
         pids = [self.pid_in("one"), self.pid_in("two")]
         self.assertTrue(all(map(is_running, pids)))
         self.assertLess(self.stopped(engine), 2.5)
@@ -250,7 +260,7 @@ class AsAProcess(ProcessCase):
 
     @probe("05.56")
     def test_one_that_ignores_sigterm_is_killed_after_three_seconds(self) -> None:
-        engine = self.run_engine("trap '' TERM; echo $$ > pid; sleep 1000; sleep 1000")
+        engine = self.run_engine("trap '' TERM; echo $$ > pid; sleep 1000; sleep 1000", "pid")
         pid = self.pid_in("pid")
         took_s = self.stopped(engine)
         self.assertFalse(is_running(pid))

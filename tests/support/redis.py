@@ -7,14 +7,17 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import IO, Any
 from unittest import SkipTest, TestCase
 
 PROGRAM = "redis-server"
 LIMIT_S = 10.0
+#: What it says when it has read its files and listens.
+READY = b"eady to accept connections"
 _TRIES = 5
 
 
@@ -36,6 +39,7 @@ class RedisServer:
         self.port = 0
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: Thread | None = None
         case.addCleanup(self.kill)
         for _ in range(_TRIES):
             self.port = _free_port()
@@ -82,32 +86,49 @@ class RedisServer:
             return _ask(client, parts)
 
     def _launch(self) -> bool:
-        with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                (
-                    *(PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1"),
-                    *("--dir", str(self.directory), "--unixsocket", str(self.path)),
-                    *("--save", "", "--appendonly", "no", *self._options),
-                ),
-                stdout=log,
-                stderr=log,
-            )
-        ends = time.monotonic() + LIMIT_S
-        while time.monotonic() < ends and self._process.poll() is None:
-            try:
-                self.ask("PING")
-            except OSError:
-                time.sleep(0.01)
-            else:
+        self._note(b"")
+        process = self._process = subprocess.Popen(
+            (
+                *(PROGRAM, "--port", str(self.port), "--bind", "127.0.0.1"),
+                *("--dir", str(self.directory), "--unixsocket", str(self.path)),
+                *("--save", "", "--appendonly", "no", *self._options),
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert process.stdout is not None
+        ready: SimpleQueue[bool] = SimpleQueue()
+        self._listener = Thread(target=self._listen, args=(process.stdout, ready), daemon=True)
+        self._listener.start()
+        try:
+            if ready.get(timeout=LIMIT_S):
                 return True
+        except Empty:
+            self._note(b"(it did not say that it is ready)\n")
         self.kill()
         return False
+
+    def _listen(self, output: IO[bytes], ready: SimpleQueue[bool]) -> None:
+        """In a thread: keep what it says, and tell when it is ready or has ended."""
+        with output:
+            for line in output:
+                self._note(line)
+                if READY in line:
+                    ready.put(True)
+        ready.put(False)
+
+    def _note(self, line: bytes) -> None:
+        with (self.directory / "log").open("ab") as log:
+            log.write(line)
 
     def _end(self, how: Any) -> None:
         process, self._process = self._process, None
         if process is not None:
             how(process)
             process.wait(LIMIT_S)
+        if self._listener is not None:
+            self._listener.join(LIMIT_S)
+            self._listener = None
 
 
 def _free_port() -> int:

@@ -15,7 +15,6 @@ from iii.engine.watching.feeds import Feed, Items, Outlet, Source
 from iii.engine.watching.functions import WatchFunctions
 from iii.engine.watching.protocol import Inspector, Kept, MessageRow
 from iii.engine.watching.rowsource import LOOK_S, Row, RowSource
-from iii.engine.watching.sessions import Sessions
 from iii.engine.workers import Worker
 from iii.errors import Code, InvocationError
 
@@ -53,10 +52,9 @@ class ProtocolMessages(Struct):
     messages: list[MessageRow]
 
 
-def install(engine: Engine, api: ModuleApi, discovery: Discovery) -> Sessions:
+def install(engine: Engine, api: ModuleApi, discovery: Discovery) -> None:
     """Offer ``engine::watch::…``, ``engine::workers::protocol`` and the engine's topics."""
-    sessions = Sessions(engine.clock, engine.feeds)
-    WatchFunctions(engine, sessions).install(api)
+    WatchFunctions(engine, engine.watched).install(api)
     own = OwnTopics(engine, discovery)
     api.function(
         "engine::workers::protocol",
@@ -71,7 +69,6 @@ def install(engine: Engine, api: ModuleApi, discovery: Discovery) -> Sessions:
     feeds.add("triggers", Feed(own.triggers, _TRIGGER_FIELDS))
     feeds.add("invocations", Feed(own.invocations, _CALL_FIELDS))
     feeds.add("protocol", Feed(own.messages, _MESSAGE_FIELDS, "worker"))
-    return sessions
 
 
 class OwnTopics:

@@ -35,6 +35,7 @@ class RowSource:
     :param key: the name of that field; a row that is gone is told as this field alone
     :param read: all rows
     :param every_s: look that often; None: only after ``changed``
+    :param changes_s: so long after ``changed``
     :param closed: called at the end
     """
 
@@ -46,6 +47,7 @@ class RowSource:
         read: Read,
         *,
         every_s: float | None = None,
+        changes_s: float = CHANGES_S,
         closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._outlet = outlet
@@ -53,6 +55,7 @@ class RowSource:
         self._key = key
         self._read = read
         self._every_s = every_s
+        self._changes_s = changes_s
         self._closed = closed
         self._known: dict[Any, tuple[bytes, Row]] | None = None
         self._beginners: list[Deferred[Items]] = []
@@ -81,7 +84,7 @@ class RowSource:
     def changed(self) -> None:
         """Something is different: look soon."""
         if self._known is not None and not self._over:
-            self._in(CHANGES_S)
+            self._in(self._changes_s)
 
     def put(self, row: Row) -> None:
         """One row is new, or different; tell it at once."""
@@ -166,7 +169,7 @@ class RowSource:
     def _go_on(self) -> None:
         if self._again:
             self._again = False
-            self._in(CHANGES_S)
+            self._in(self._changes_s)
         elif self._every_s is not None:
             self._in(self._every_s)
 

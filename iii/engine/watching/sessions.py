@@ -184,6 +184,11 @@ class Sessions:
         return len(self._sessions)
 
     @property
+    def sessions(self) -> list[Session]:
+        """All of them."""
+        return list(self._sessions.values())
+
+    @property
     def topics(self) -> list[str]:
         """What is watched."""
         return sorted(self._topics)

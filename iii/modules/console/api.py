@@ -6,7 +6,7 @@ logged with the client's address, when it was done and when it failed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Raw
@@ -16,7 +16,7 @@ from iii.errors import Code, IIIError
 from iii.modules.console.asking import Answer, Asked, HandlerError
 from iii.modules.console.backend import Backend, NotConnected, TooLate
 from iii.modules.console.calls import ROUTES
-from iii.modules.console.routes import Found, Table
+from iii.modules.console.routes import Found, Route, Table
 
 log = Logger()
 
@@ -25,19 +25,33 @@ MAX_ANSWER_BYTES = 5 * 1024 * 1024
 #: Of the log line about a change.
 _SHOWN_CHARS = 200
 #: Fields of a body that say what is changed; everything else may be anybody's data.
-_NAMING = ("function_id", "trigger_id", "scope", "key", "topic", "to", "action", "seconds")
+_NAMING = (
+    "function_id",
+    "trigger_id",
+    "scope",
+    "key",
+    "topic",
+    "to",
+    "action",
+    "seconds",
+    "method",
+    "path",
+)
 
 
 class Api:
     """The interface over one engine.
 
+    :param more: calls that need more than the engine
     :param read_only: refuse whatever changes something
     """
 
-    def __init__(self, engine: Backend, *, read_only: bool = False) -> None:
+    def __init__(
+        self, engine: Backend, more: Iterable[Route] = (), *, read_only: bool = False
+    ) -> None:
         self._engine = engine
         self._read_only = read_only
-        self._table = Table(ROUTES)
+        self._table = Table((*ROUTES, *more))
 
     async def answer(
         self, method: str, path: str, query: Mapping[str, str], body: bytes, client: str

@@ -7,6 +7,9 @@ type, and its looks are not counted, so the console does not appear in what it s
 
 from __future__ import annotations
 
+import os
+
+from msgspec.structs import replace
 from twisted.logger import Logger
 
 from iii.engine.module import Module, ModuleApi
@@ -38,6 +41,8 @@ class ConsoleModule(Module):
         :raises TlsError: its certificate is no good
         """
         settings: ConsoleConfig = self.settings
+        token = settings.token or os.environ.get("III_CONSOLE_TOKEN") or None
+        settings = replace(settings, token=token)
         engine.keep_calls()
         server = ConsoleServer(engine.reactor, engine.clock, LocalEngine(engine), settings)
         if server.refusal is not None:

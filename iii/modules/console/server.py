@@ -20,6 +20,7 @@ from iii.modules.console.facts import Facts
 from iii.modules.console.files import Files
 from iii.modules.console.pages import Pages
 from iii.modules.console.site import Root, Upgrade
+from iii.modules.console.tester import Tester
 from iii.modules.console.tunnel import Tunnels
 from iii.modules.console.visit import ConsoleRequest
 from iii.net import effective_host, is_loopback, listen, show_address, shown
@@ -56,15 +57,15 @@ class ConsoleServer:
             secure=config.tls is not None,
             path=config.base,
         )
-        self._tunnels = Tunnels(reactor, engine, self._facts, entrance)
+        self.tunnels = Tunnels(reactor, engine, self._facts, entrance)
         #: path below the console's → who takes WebSockets there
         self._pages = Pages(reactor, clock, engine)
         self.upgrades: dict[str, Upgrade] = {
-            "ws/streams": self._tunnels.upgrade,
+            "ws/streams": self.tunnels.upgrade,
             "ws/console": self._pages.upgrade,
         }
         root: Any = Root(
-            Api(engine, read_only=config.read_only),
+            Api(engine, Tester(reactor, clock).routes, read_only=config.read_only),
             self._facts,
             entrance,
             Files(base=config.base),
@@ -79,7 +80,7 @@ class ConsoleServer:
             reactor=reactor,
             parsePOSTFormSubmission=False,
         )
-        self._connections = Connections(made, MAX_CONNECTIONS)
+        self._connections = Connections(made, lambda: MAX_CONNECTIONS)
         self._ports: list[Any] = []
         self._unbinding: list[Deferred[Any]] = []
 
@@ -135,6 +136,6 @@ class ConsoleServer:
         """End what is left."""
         self.closing()
         await gatherResults(self._unbinding)
-        self._tunnels.stop()
+        self.tunnels.stop()
         await self._pages.stop()
         await self._connections.end()

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from iii.modules.console.api import error
 from iii.modules.console.backend import Backend
 from iii.modules.console.entrance import Entrance
 from iii.modules.console.facts import Facts
+from iii.modules.console.unchecked import UncheckedTls
 from iii.modules.console.visit import Visit
 from iii.net import show_address
 
@@ -82,22 +79,25 @@ class _Browser(_Side):
 
 
 class Tunnels:
-    """All tunnels of one console."""
+    """All tunnels of one console.
+
+    :ivar open: those that are
+    """
 
     def __init__(self, reactor: Any, engine: Backend, facts: Facts, entrance: Entrance) -> None:
         self._reactor = reactor
         self._engine = engine
         self._facts = facts
         self._entrance = entrance
-        self._open: set[_Browser] = set()
+        self.open: set[_Browser] = set()
         self._connecting: set[Deferred[Any]] = set()
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.open)
 
     def upgrade(self, visit: Visit) -> None:
         """Make one of ``visit``."""
-        if len(self._open) + len(self._connecting) >= MAX_TUNNELS:
+        if len(self.open) + len(self._connecting) >= MAX_TUNNELS:
             visit.send(error(503, "too many stream connections"))
             return
         connecting = Deferred.fromCoroutine(self._connect(visit))
@@ -109,7 +109,7 @@ class Tunnels:
         """End them all."""
         for connecting in list(self._connecting):
             connecting.cancel()
-        for browser in list(self._open):
+        for browser in list(self.open):
             browser.transport.abortConnection()
 
     async def _connect(self, visit: Visit) -> None:
@@ -125,7 +125,7 @@ class Tunnels:
             side.transport.loseConnection()
             return
         side.transport.write(self._request(visit, show_address(host, port)))
-        browser = _Browser(self._open)
+        browser = _Browser(self.open)
         browser.other, side.other = side, browser
         _take_over(visit, browser)
 
@@ -134,8 +134,7 @@ class Tunnels:
         plain: Any = HostnameEndpoint(self._reactor, host.encode("idna"), port, timeout=CONNECT_S)
         if not secure:
             return plain
-        # The engine itself told where it is; there is nobody else to be mistaken for.
-        creator: Any = _Unchecked(CertificateOptions(verify=False).getContext())
+        creator: Any = UncheckedTls()
         return wrapClientTLS(creator, plain)
 
     def _request(self, visit: Visit, host: str) -> bytes:
@@ -156,18 +155,6 @@ class Tunnels:
         if failure.check(ConnectError, CancelledError) is None:
             log.failure("a stream connection could not be made", failure)
         visit.send(error(503, f"WebSocket error: {failure.getErrorMessage()}"))
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class _Unchecked:
-    """Makes TLS clients that do not ask who the other one is."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> Any:
-        """Twisted: a connection."""
-        return SSL.Connection(self._context, None)
 
 
 def _take_over(visit: Visit, browser: _Browser) -> None:

@@ -37,28 +37,30 @@ async def ask(serving: Serving) -> None:
     """Global middleware, body, condition, the route's middleware; then the function."""
     service = serving.service
     for function_id in service.middleware:
-        await _middleware(serving, function_id)
+        # Of the configuration, which knows no namespaces.
+        await _middleware(serving, function_id, None)
         if serving.over:
             return
     await serving.read_body()
     entry = serving.entry
+    namespace = entry.binding.namespace
     if not serving.over and entry.condition is not None:
-        await _condition(serving, entry.condition)
+        await _condition(serving, entry.condition, namespace)
     for function_id in entry.middleware:
         if serving.over:
             return
-        await _middleware(serving, function_id)
+        await _middleware(serving, function_id, namespace)
     serving.invoke()
 
 
-async def _condition(serving: Serving, function_id: str) -> None:
+async def _condition(serving: Serving, function_id: str, namespace: str) -> None:
     data = b"".join((serving.object(), serving.lifted(), b"}"))
-    result = await _call(serving, function_id, data)
+    result = await _call(serving, function_id, data, namespace)
     if result is not None and bytes(result).strip() == b"false":
         serving.fail(422, Code.CONDITION_NOT_MET, "Request condition not met", skipped=True)
 
 
-async def _middleware(serving: Serving, function_id: str) -> None:
+async def _middleware(serving: Serving, function_id: str, namespace: str | None) -> None:
     exchange = serving.exchange
     data = (
         b'{"phase":"preHandler","request":{"path_params":%b,"query_params":%b,"headers":%b,'
@@ -70,7 +72,7 @@ async def _middleware(serving: Serving, function_id: str) -> None:
             request.encode(exchange.method),
         )
     )
-    result = await _call(serving, function_id, data)
+    result = await _call(serving, function_id, data, namespace)
     if result is None or serving.over:
         return
     try:
@@ -96,14 +98,16 @@ def _response(said: Raw | UnsetType) -> Answer:
     return answer_of(request.encode(fields))
 
 
-async def _call(serving: Serving, function_id: str, data: bytes) -> Raw | None:
+async def _call(
+    serving: Serving, function_id: str, data: bytes, namespace: str | None
+) -> Raw | None:
     """Ask a function; when it fails, so does the request."""
     service = serving.service
     try:
         return await service.api.invoke(
             function_id,
             Raw(data),
-            namespace=serving.entry.binding.namespace,
+            namespace=namespace,
             traceparent=serving.context,
             baggage=serving.exchange.headers.baggage,
             timeout_s=service.timeout_s,

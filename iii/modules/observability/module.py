@@ -27,6 +27,7 @@ from iii.modules.observability.logs.part import Logs
 from iii.modules.observability.metrics.part import Metrics
 from iii.modules.observability.prometheus.server import PrometheusServer
 from iii.modules.observability.spans.part import Spans
+from iii.modules.observability.watched import Watched
 
 log = Logger()
 
@@ -87,6 +88,7 @@ class ObservabilityModule(Module):
             Exports(hub),
             self._prometheus,
             Ingest(hub),
+            Watched(hub, metrics.history, metrics.alerts),
         ]
         if settings.traced:
             log.info("OpenTelemetry initialized: exporter={exporter}", exporter=settings.exporter)

@@ -60,6 +60,7 @@ class PubSubModule(Module):
             gives=list[TopicFigures],
             description="List the topics with their subscribers and rates",
         )
+        engine.feed("pubsub", topics.watched.feed("topic", "topic", "trace_id", "data"))
         engine.trigger_type(
             "subscribe",
             topics,

@@ -20,6 +20,8 @@ from iii.engine.fanout import Fanout
 from iii.engine.invocations import Call
 from iii.engine.native import Empty
 from iii.engine.tally import Tally
+from iii.engine.tracecontext import trace_id, usable
+from iii.engine.watching.taps import Taps, now, shown
 from iii.errors import Code, IIIError, RegistrationError
 from iii.modules.pubsub.adapter import Message, PubSubAdapter
 from iii.modules.pubsub.rates import Rates
@@ -46,6 +48,9 @@ class Topics:
         self._topics: dict[Binding, str] = {}
         self._received: deque[Message] = deque()
         self._handing_out = False
+        self._clock = clock
+        #: who looks on, without subscribing
+        self.watched = Taps(self._watched, self._unwatched)
 
     # Subscribing -----------------------------------------------------------------------
 
@@ -55,7 +60,7 @@ class Topics:
         :raises RegistrationError: it names no topic
         """
         topic, condition = _wish(binding)
-        is_first = topic not in self._subscribers
+        is_first = topic not in self._subscribers and topic not in self.watched
         self._topics[binding] = topic
         self._subscribers.setdefault(topic, {})[binding] = condition
         if is_first:
@@ -69,8 +74,17 @@ class Topics:
             del subscribers[binding]
             if not subscribers:
                 del self._subscribers[topic]
-                self._adapter.unsubscribe(topic)
+                if topic not in self.watched:
+                    self._adapter.unsubscribe(topic)
         self._fanout.forget(binding)
+
+    def _watched(self, topic: str) -> None:
+        if topic not in self._subscribers:
+            self._adapter.subscribe(topic)
+
+    def _unwatched(self, topic: str) -> None:
+        if topic not in self._subscribers:
+            self._adapter.unsubscribe(topic)
 
     def rows(self, _: Empty) -> list[TopicRow]:
         """``engine::pubsub::list_topics``: topics with subscribers, by name."""
@@ -132,6 +146,8 @@ class Topics:
             self._handing_out = False
 
     def _hand_out(self, message: Message) -> None:
+        if self.watched and message.topic in self.watched:
+            self.watched.tell(message.topic, self._event(message))
         subscribers = self._subscribers.get(message.topic)
         if subscribers is None:
             return
@@ -141,6 +157,20 @@ class Topics:
                 self._fanout.deliver(
                     binding, condition, message.data, message.traceparent, message.baggage
                 )
+
+    def _event(self, message: Message) -> dict[str, Any]:
+        context = _trace(message.traceparent)
+        return {
+            "topic": message.topic,
+            "trace_id": context,
+            **now(self._clock),
+            **shown(message.data),
+        }
+
+
+def _trace(context: str | None) -> str | None:
+    context = usable(context)
+    return None if context is None else trace_id(context)
 
 
 class _Config(msgspec.Struct):

@@ -6,7 +6,7 @@ is published, and what each of its groups does with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from iii.engine.callcounts import OTHER, Durations
@@ -15,6 +15,7 @@ from iii.engine.module import ModuleApi
 from iii.modules.queue.lane import Verdict
 
 Kind = Literal["named", "topic"]
+Heard = Callable[[], None]
 
 MAX_COUNTED_QUEUES = 10_000
 LABELS = ("queue", "kind")
@@ -26,11 +27,13 @@ class QueueFigures:
     :ivar published: messages that were put on it
     :ivar done: attempts that succeeded; ``failed`` and ``returned`` are the others
     :ivar durations: of attempts
+    :ivar heard: called when something happened; None: nobody listens
     """
 
-    __slots__ = ("done", "durations", "failed", "published", "returned")
+    __slots__ = ("done", "durations", "failed", "heard", "published", "returned")
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Heard | None = None) -> None:
+        self.heard = heard
         self.published = self.done = self.failed = self.returned = 0
         self.durations = Durations()
 
@@ -45,6 +48,14 @@ class QueueFigures:
         else:
             return
         self.durations.add(seconds)
+        if self.heard is not None:
+            self.heard()
+
+    def put(self) -> None:
+        """One more message was put on it."""
+        self.published += 1
+        if self.heard is not None:
+            self.heard()
 
     def statuses(self) -> tuple[tuple[str, int], ...]:
         """How attempts ended, and how many did."""
@@ -56,6 +67,29 @@ class Figures:
 
     def __init__(self) -> None:
         self._queues: dict[tuple[str, Kind], QueueFigures] = {}
+        self._listeners: list[Heard] = []
+
+    def listen(self, heard: Heard) -> None:
+        """Call ``heard()`` whenever something happened in a queue."""
+        self._listeners.append(heard)
+        self._connect()
+
+    def unlisten(self, heard: Heard) -> None:
+        """Not any more."""
+        self._listeners.remove(heard)
+        self._connect()
+
+    @property
+    def _heard(self) -> Heard | None:
+        return self._tell if self._listeners else None
+
+    def _connect(self) -> None:
+        for figures in self._queues.values():
+            figures.heard = self._heard
+
+    def _tell(self) -> None:
+        for listener in list(self._listeners):
+            listener()
 
     def of(self, name: str, kind: Kind) -> QueueFigures:
         """The figures of one."""
@@ -63,7 +97,7 @@ class Figures:
         if figures is None:
             if len(self._queues) >= MAX_COUNTED_QUEUES:
                 name = OTHER
-            figures = self._queues.setdefault((name, kind), QueueFigures())
+            figures = self._queues.setdefault((name, kind), QueueFigures(self._heard))
         return figures
 
     def show(self, engine: ModuleApi) -> None:

@@ -24,6 +24,7 @@ from iii.modules.queue.functions import Publishing
 from iii.modules.queue.named import NamedQueues
 from iii.modules.queue.subscriptions import TopicTrigger
 from iii.modules.queue.topics import Topics
+from iii.modules.queue.watched import Watched
 from iii.storage.figures import show_file_size
 
 
@@ -67,7 +68,9 @@ class QueueModule(Module):
         with suppress(NotSupported):
             await queues.report_left()
         Publishing(engine, adapter, topics, queues, figures).install(engine)
-        Admin(engine, adapter, topics, queues).install(engine)
+        admin = Admin(engine, adapter, topics, queues)
+        admin.install(engine)
+        Watched(engine, admin, figures).offer(engine)
         for id, provider in (("queue", topics.queue), ("durable:subscriber", topics.durable)):
             engine.trigger_type(
                 id,

@@ -103,7 +103,7 @@ class Putting:
     def kept(self, *, duplicate: bool) -> None:
         """It is safe; or it was there before."""
         if not duplicate:
-            self._figures.published += 1
+            self._figures.put()
         self._ended(None)
 
     def refused(self, code: str, message: str) -> None:

@@ -62,7 +62,7 @@ class StateModule(Module):
         settings: StateConfig = self.settings
         self._store = store
         self._fanout = Fanout(engine, "state")
-        triggers = StateTriggers(self._fanout, enabled=settings.triggers_enabled)
+        triggers = StateTriggers(self._fanout, engine.clock, enabled=settings.triggers_enabled)
         state = State(store, triggers, settings.max_value_bytes)
         for id, handler, takes, gives, description in _writing(state):
             engine.function(
@@ -72,6 +72,8 @@ class StateModule(Module):
         engine.functions(_browsing(Browsing(store, engine.clock)), {})
         self._fanout.show("iii_state_triggers")
         show_file_size(engine, "state", self.stores)
+        watched = triggers.watched.feed("scope", "event_type", "key", "old_value", "new_value")
+        engine.feed("state", watched)
         engine.trigger_type(
             "state",
             triggers,

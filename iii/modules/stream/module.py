@@ -22,6 +22,7 @@ from iii.modules.stream.port import StreamPort
 from iii.modules.stream.service import Streams
 from iii.modules.stream.subscriptions import Subscriptions
 from iii.modules.stream.triggers import StreamTriggers
+from iii.modules.stream.watched import Watched
 from iii.storage.figures import show_file_size
 from iii.storage.kvstore import KvStore
 from iii.storage.store import Store
@@ -74,12 +75,13 @@ class StreamModule(Module):
         triggers = StreamTriggers(self._fanout, enabled=settings.triggers_enabled)
         admission = Admission(engine, fail_open=settings.auth_fail_open)
         subscriptions = Subscriptions(engine.turn)
+        watched = Watched(subscriptions)
         streams = self.streams = Streams(
             engine,
             store,
             triggers,
-            wants=subscriptions.wants,
-            publish=subscriptions.publish,
+            wants=watched.wants,
+            publish=watched.publish,
             announcer=announcer,
             max_value_bytes=settings.max_value_bytes,
         )
@@ -90,6 +92,7 @@ class StreamModule(Module):
                 id, handler, takes=takes, gives=gives, description=description, wants_call=True
             )
         engine.functions(_overview(streams), ALIASES)
+        engine.feed("stream", watched.feed)
         engine.trigger_type(
             "stream",
             triggers,

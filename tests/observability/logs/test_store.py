@@ -10,8 +10,8 @@ from twisted.internet.task import Clock as Timers
 from twisted.trial.unittest import SynchronousTestCase
 
 from iii.engine.clock import Clock
-from iii.modules.observability.logs import store as store_file
 from iii.modules.observability.cleaning import MAX_LOOK_DEPTH, redacted
+from iii.modules.observability.logs import store as store_file
 from iii.modules.observability.logs.store import ENTRY_BYTES, MAX_RECORD_BYTES, Entry, LogStore
 from tests.observability.logs.cases import record
 

@@ -74,12 +74,11 @@ def of_response(signal: Signal, content_type: str, body: bytes) -> Partial | Non
 
 
 def _of_protobuf(signal: Signal, body: bytes) -> Partial | None:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     try:
-        return of_message(signal, _class_of(signal).FromString(body))
-    except DecodeError:
+        answer = _class_of(signal).FromString(body)
+    except Exception:  # protobuf's own class of errors; the request was taken all the same
         return None
+    return of_message(signal, answer)
 
 
 def _of_json(signal: Signal, body: bytes) -> Partial | None:

@@ -8,6 +8,8 @@ Of one that never had any the log says why, once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import UNSET
 from twisted.logger import Logger
 
@@ -99,6 +101,8 @@ class Alerts:
         self._choose()
         self._readings = Readings(hub.engine, store, [alert.rule for alert in self._alerts])
         self._actions = Actions(hub)
+        #: called after the rules were looked at, or something was silenced
+        self.listeners: list[Callable[[], None]] = []
         self._ticker = Ticker(self._clock, lambda: EVALUATE_S, self.evaluate_all)
 
     def start(self) -> None:
@@ -146,7 +150,12 @@ class Alerts:
                 self._actions.run(alert.rule.said.action, event)
                 if not event.resolved:
                     triggered.append(event)
+        self._tell()
         return triggered
+
+    def _tell(self) -> None:
+        for listener in list(self.listeners):
+            listener()
 
     def _miss(self, alert: Alert, now: float) -> None:
         """There is no value; say so if there never was one."""
@@ -192,6 +201,7 @@ class Alerts:
             raise IIIError(Code.NOT_FOUND, f"Alert '{asked.name}' not found")
         now, now_ms = self._clock.monotonic(), self._clock.wall_ms()
         until = [alert.silence(asked.seconds, now, now_ms) for alert in named]
+        self._tell()
         return shapes.Silenced(asked.name, until[0])
 
     def evaluate(self, _: Empty) -> shapes.AlertsEvaluated:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import resource
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import msgpack
@@ -60,6 +60,8 @@ class History:
         self._steps: deque[_Step] = deque()
         self._known: dict[str, Delta] = {}
         self._bytes = 0
+        #: called after each step
+        self.listeners: list[Callable[[], None]] = []
         self._ticker = Ticker(self._clock, lambda: STEP_S, self.step)
 
     def start(self) -> None:
@@ -84,6 +86,8 @@ class History:
         self._bytes += step.weight
         while len(self._steps) > KEPT_STEPS or self._bytes > MAX_HISTORY_BYTES:
             self._bytes -= self._steps.popleft().weight
+        for listener in list(self.listeners):
+            listener()
 
     # Functions -------------------------------------------------------------------------
 
@@ -102,7 +106,7 @@ class History:
     def stats(self, asked: lately.StatsInput) -> lately.Stats | lately.StatsList:
         """``engine::functions::stats``: of one function, or of all that were called."""
         steps = list(self._since(asked.seconds))
-        covered_s = self._covered_s(asked.seconds)
+        covered_s = self._covered_s(steps)
         if asked.function_id is not None:
             return self._stats(asked.function_id, steps, covered_s, series=True)
         ids = {id for step in steps for id in step.functions}
@@ -124,9 +128,13 @@ class History:
         oldest = self._clock.monotonic() - seconds
         return (step for step in self._steps if step.ends > oldest)
 
-    def _covered_s(self, seconds: float) -> float:
-        age_s = self._clock.monotonic() - self._started
-        return max(1.0, min(seconds, age_s, KEPT_STEPS * STEP_S))
+    def _covered_s(self, steps: list[_Step]) -> float:
+        """How long ago the first of ``steps``, or else the running one, began."""
+        if steps:
+            began = steps[0].ends - STEP_S
+        else:
+            began = self._steps[-1].ends if self._steps else self._started
+        return max(1.0, self._clock.monotonic() - began)
 
     def _stats(
         self, id: str, steps: list[_Step], covered_s: float, *, series: bool

@@ -133,7 +133,7 @@ class ServantRow(Struct):
 
 
 class Stats(Struct):
-    """One function within ``seconds``, which may be fewer than were asked for.
+    """One function within ``seconds``: whole steps, so about as many as were asked for.
 
     :ivar total: calls since the start of the engine, also those under way
     :ivar error_codes: since the start

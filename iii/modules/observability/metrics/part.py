@@ -30,7 +30,7 @@ class Metrics:
         self.store = MetricStore(hub)
         self.alerts = Alerts(hub, self.store)
         self.rollups = Rollups(hub)
-        self._history = History(hub)
+        self.history = History(hub)
         self._workers = WorkerMetrics(hub)
         self._listing = Listing(hub, self.store, durations)
         self._status = Status(hub, self.store, stored_logs, stored_spans)
@@ -41,12 +41,12 @@ class Metrics:
         self._workers.start()
         self.rollups.start()
         self.alerts.start()
-        self._history.start()
+        self.history.start()
         self._hub.engine.functions(self._table(), {})
 
     def stop(self) -> None:
         """Part: listen no more."""
-        self._history.stop()
+        self.history.stop()
         self.alerts.stop()
         self.rollups.stop()
         self._workers.stop()
@@ -105,21 +105,21 @@ class Metrics:
             ),
             (
                 "engine::metrics::snapshot",
-                self._history.snapshot,
+                self.history.snapshot,
                 Empty,
                 lately.Snapshot,
                 "How the engine does right now",
             ),
             (
                 "engine::metrics::history",
-                self._history.listed,
+                self.history.listed,
                 lately.HistoryInput,
                 lately.HistoryList,
                 "How the engine did in the last hour",
             ),
             (
                 "engine::functions::stats",
-                self._history.stats,
+                self.history.stats,
                 lately.StatsInput,
                 None,
                 "How functions did in the last hour",

@@ -53,7 +53,7 @@ class PrometheusServer:
         self._reactor: Any = hub.engine.reactor
         site: Any = _Site
         made = site(root, timeout=IDLE_LIMIT_S, reactor=self._reactor)
-        self._connections = Connections(made, MAX_CONNECTIONS)
+        self._connections = Connections(made, lambda: MAX_CONNECTIONS)
         self._ports: list[Any] = []
         self._certificates: Certificates | None = None
 

@@ -73,8 +73,17 @@ class Aside:
 
     def clear(self) -> list[Job]:
         """Nothing is kept any more; what was."""
-        jobs = [*self.early, *self.absent]
+        return [*self.clear_early(), *self.clear_absent()]
+
+    def clear_early(self) -> list[Job]:
+        """Nothing that is due later is kept any more; what was."""
+        jobs = self.early
         self._early.clear()
+        return jobs
+
+    def clear_absent(self) -> list[Job]:
+        """Nothing whose function is nowhere is kept any more; what was."""
+        jobs = self.absent
         self._absent.clear()
         self._count = 0
         return jobs

@@ -22,6 +22,7 @@ from iii.rabbitmq import Headers, Properties
 ATTEMPT = "x-attempt"
 JOB_ID, ATTEMPTS, MAX_ATTEMPTS = "x-iii-job-id", "x-iii-attempts", "x-iii-max-attempts"
 CREATED = "x-iii-created-at"
+UNTIL = "x-iii-until"
 DUE, EXPIRES, DIED, DETAILS = "x-iii-due", "x-iii-expires", "x-iii-died-at", "x-iii-details"
 #: Headers have to fit into one frame: what is told of failed attempts is cut to this.
 MAX_DETAILS_BYTES = 48 * 1024
@@ -69,11 +70,16 @@ class _History(msgspec.Struct, omit_defaults=True):
 
 
 def encode(
-    queue: QueueName, message: Message, max_attempts: int, priority: int | None
+    queue: QueueName,
+    message: Message,
+    max_attempts: int,
+    priority: int | None,
+    until_ms: int = 0,
 ) -> tuple[Properties, bytes]:
     """A message for ``queue``: properties and body.
 
     :param priority: AMQP's, for queues that have priorities
+    :param until_ms: when a wait that it goes into is over
     """
     headers: Headers = {}
     attempts = message.details.attempts
@@ -90,6 +96,8 @@ def encode(
     headers[CREATED] = str(message.created_ms)
     if message.due_ms:
         headers[DUE] = message.due_ms
+    if until_ms:
+        headers[UNTIL] = until_ms
     if message.expires_ms is not None:
         headers[EXPIRES] = message.expires_ms
     if message.details.failures:
@@ -186,6 +194,11 @@ def decode(queue: QueueName, seq: int, properties: Any, body: bytes, now_ms: int
     return _message(
         seq, job.id or _id_of(properties, body), headers, details, job.data, job.created_at, now_ms
     )
+
+
+def until_of(properties: Any) -> int:
+    """When the wait is over in which a message is; 0: nobody said."""
+    return _whole((properties.headers or {}).get(UNTIL)) or 0
 
 
 def decode_dead(queue: QueueName, seq: int, properties: Any, body: bytes) -> Message:

@@ -19,7 +19,8 @@ KEPT_ENDS = 10_000
 #: How long a message that ended is expected to come again.
 COUNT_S = 60.0
 
-_Attempt = tuple[str, int]
+Attempt = tuple[str, int]
+"""A message's id, and how many of its attempts had failed before."""
 
 
 class Ends:
@@ -27,19 +28,19 @@ class Ends:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._acked: deque[_Attempt] = deque(maxlen=KEPT_ACKS)
-        self._untold: dict[_Attempt, Outcome | None] = {}
+        self._acked: deque[Attempt] = deque(maxlen=KEPT_ACKS)
+        self._untold: dict[Attempt, Outcome | None] = {}
         self._until = 0.0
 
-    def acked(self, message: Message) -> None:
-        """It is done, and the broker is told."""
-        self._acked.append(_attempt(message))
+    def acked(self, attempt: Attempt) -> None:
+        """It is done, or the next one is safe, and the broker is told."""
+        self._acked.append(attempt)
 
     def untold(self, message: Message, outcome: Outcome) -> None:
         """It ended, and the broker can't be told."""
         if len(self._untold) >= KEPT_ENDS:
             del self._untold[next(iter(self._untold))]
-        self._untold[_attempt(message)] = outcome
+        self._untold[attempt_of(message)] = outcome
 
     def lost(self) -> None:
         """The channel ended."""
@@ -53,12 +54,13 @@ class Ends:
             return False
         if self._clock.monotonic() > self._until:
             self._untold.clear()
-        return _attempt(message) in self._untold
+        return attempt_of(message) in self._untold
 
     def take(self, message: Message) -> Outcome | None:
         """How it ended; None: it was acknowledged."""
-        return self._untold.pop(_attempt(message))
+        return self._untold.pop(attempt_of(message))
 
 
-def _attempt(message: Message) -> _Attempt:
+def attempt_of(message: Message) -> Attempt:
+    """The one that is to be made of ``message``."""
     return (message.id, message.details.attempts)

@@ -1,9 +1,9 @@
 """One queue at work in this engine: what was delivered, what runs, and how that ends.
 
 The broker hands over as many messages as may run (and some more, when their keys decide
-whose turn it is).  A message is acknowledged when it is done, or when its copy for later,
-for the dead letters or for the parking place is confirmed; so a crash at any moment
-leaves it somewhere, perhaps twice.
+whose turn it is).  A message is acknowledged when it is done, or when its next attempt or
+its copy for later, for the dead letters or for the parking place is confirmed; so a crash
+at any moment leaves it somewhere, perhaps twice.
 
 In a queue that is in order a failed message stays here, unacknowledged, and its group
 waits with it.  Nobody else consumes such a queue meanwhile.
@@ -28,8 +28,9 @@ from iii.errors import Code
 from iii.modules.queue.adapters.rabbitmq.absent import Absent
 from iii.modules.queue.adapters.rabbitmq.aside import Aside
 from iii.modules.queue.adapters.rabbitmq.codec import KEPT_FAILURES, Unreadable, decode
-from iii.modules.queue.adapters.rabbitmq.ends import Ends
-from iii.modules.queue.adapters.rabbitmq.post import SOON_MS
+from iii.modules.queue.adapters.rabbitmq.ends import Attempt, Ends, attempt_of
+from iii.modules.queue.adapters.rabbitmq.post import LONGEST_WAIT_MS, SOON_MS
+from iii.modules.queue.adapters.rabbitmq.retries import TROUBLE_PAUSE_S, Retries
 from iii.modules.queue.adapters.rabbitmq.tools import Tools
 from iii.modules.queue.adapters.rabbitmq.waiting import Job, Waiting
 from iii.modules.queue.keys import key_in
@@ -50,8 +51,8 @@ LONGEST_PREFETCH = 65_535
 GATHER_S = 0.005
 #: Messages in order whose failed attempts are remembered.
 KEPT_HISTORIES = 10_000
-#: A message that can't be passed on is let go after this.
-TROUBLE_PAUSE_S = 1.0
+#: So long nothing is kept aside before the broker hands over fewer messages again.
+CALM_S = 1.0
 
 
 class Lane:
@@ -81,6 +82,8 @@ class Lane:
         #: keys of an ordered queue whose first message nobody can run
         self._absent: dict[str, Message] = {}
         self._aside = Aside()
+        self._calming = False
+        self._retries = Retries(tools.clock, tools.post, queue, self)
         #: failed messages that are in order keep their history here
         self._histories: dict[str, Details] = {}
         self._ends = Ends(tools.clock)
@@ -119,8 +122,8 @@ class Lane:
 
     @property
     def early_here(self) -> list[Message]:
-        """Messages that were delivered and are due later."""
-        return [job.message for job in self._aside.early]
+        """Messages that were delivered and are due later, or tried again later."""
+        return [*(job.message for job in self._aside.early), *self._retries.messages]
 
     @property
     def waiting_for_worker(self) -> bool:
@@ -198,20 +201,32 @@ class Lane:
         self.resize()
 
     def resize(self) -> None:
-        """Absent: let the broker hand over so many more as are kept aside."""
-        base, aside = self._prefetch(), len(self._aside)
-        if not aside:
-            self.consumer.change(base, self.in_order)
-        elif base + aside > self.consumer.prefetch:
-            self.consumer.change(min(2 * (base + aside), LONGEST_PREFETCH), self.in_order)
+        """Absent, Retries: let the broker hand over so many more as are kept here."""
+        base, aside = self._prefetch(), len(self._aside) + len(self._retries)
+        if base + aside > self.consumer.prefetch:
+            self.consumer.change(min(base + 2 * aside, LONGEST_PREFETCH), self.in_order)
+        elif not aside and self.consumer.prefetch > base and not self._calming:
+            self._calming = True
+            self._wakeups.add(CALM_S, self._calm)
+
+    def _calm(self) -> None:
+        self._calming = False
+        if not self._aside and not self._retries:
+            self.consumer.change(self._prefetch(), self.in_order)
 
     def stop(self) -> None:
-        """Nothing more is taken."""
+        """Nothing more is taken; the broker gets what is tried again later."""
         self.closing = True
+        self._retries.stop()
         self._wakeups.stop()
         if self.absent is not None:
             self.absent.parking.stop()
         self.adjust()
+
+    def leave(self) -> None:
+        """The queue is about to be deleted."""
+        self._retries.give_back()
+        self.stop()
 
     async def settled(self) -> None:
         """Wait until everything that ended is told to the broker, or can't be."""
@@ -224,12 +239,18 @@ class Lane:
         self.consumer.flush()
 
     def purge(self) -> int:
-        """What was delivered and doesn't run is done with; how many that were."""
-        gone = [*self._aside.clear(), *self._waiting.clear()]
-        for job in gone:
+        """What was delivered and waits is done with; how many that were."""
+        return self._purged([*self._aside.clear_absent(), *self._waiting.clear()])
+
+    def purge_delayed(self) -> int:
+        """What was delivered and is due later is done with; how many that were."""
+        return self._retries.purge() + self._purged(self._aside.clear_early())
+
+    def _purged(self, jobs: list[Job]) -> int:
+        for job in jobs:
             self.consumer.ack(job.delivery)
         self.resize()
-        return len(gone)
+        return len(jobs)
 
     def expire(self) -> None:
         """What was delivered, doesn't run, and has expired is dead."""
@@ -277,6 +298,7 @@ class Lane:
     def gone(self) -> None:
         """Receiver: what is unacknowledged comes again; perhaps also what just was not."""
         self._ends.lost()
+        self._retries.gone()
         self._lost |= {job.message.id: job for job in self.running.values()}
         self._aside.clear()
         self._waiting.clear()
@@ -284,6 +306,8 @@ class Lane:
 
     def _recognised(self, delivery: Delivery, message: Message) -> bool:
         """Whether a message that comes again runs still, or has ended meanwhile."""
+        if self._retries.recognised(delivery, message):
+            return True
         running = self._lost.pop(message.id, None) if self._lost else None
         if running is not None and message.details.attempts == running.message.details.attempts:
             running.delivery = delivery
@@ -379,7 +403,7 @@ class Lane:
         if outcome.verdict is Verdict.DONE:
             self.delivered_total += 1
             self._histories.pop(job.message.id, None)
-            self._ends.acked(job.message)
+            self._ends.acked(attempt_of(job.message))
             self.consumer.ack(job.delivery)
         elif outcome.verdict is Verdict.RETURNED:
             self._returned(job)
@@ -403,7 +427,7 @@ class Lane:
         """An attempt that counts failed."""
         self.failed_total += 1
         message, settings = job.message, self.settings
-        details = message.details
+        failed, details = attempt_of(message), message.details
         details.attempts += 1
         if outcome.failure is not None:
             details.failures = [*details.failures, outcome.failure][-KEPT_FAILURES:]
@@ -419,9 +443,14 @@ class Lane:
             if len(self._histories) > KEPT_HISTORIES:
                 del self._histories[next(iter(self._histories))]
             self._hold_back(job, wait_ms)
-            return
-        if usual:
-            sent = self._post.retry(self.queue, message, settings, wait_ms, usual=True)
+        elif not self._retries.take(job, failed, wait_ms):
+            self._wait_elsewhere(job, wait_ms, usual=usual and not self.closing)
+
+    def _wait_elsewhere(self, job: Job, wait_ms: int, *, usual: bool) -> None:
+        """The broker keeps ``job`` until its next attempt."""
+        message, settings = job.message, self.settings
+        if usual and wait_ms <= LONGEST_WAIT_MS:
+            sent = self._post.retry(self.queue, message, settings, wait_ms)
         else:
             message.due_ms = self._clock.wall_ms() + wait_ms
             sent = self._post.delay(self.queue, message, settings, wait_ms)
@@ -505,11 +534,20 @@ class Lane:
 
     def when_sent(self, sent: Deferred[None], delivery: Delivery) -> None:
         """Absent: acknowledge ``delivery`` when its copy is safe."""
-        self._settling.add(sent)
         sent.addCallbacks(
             lambda _: self.consumer.ack(delivery), self._not_sent, errbackArgs=(delivery,)
         )
+        self.track(sent)
+
+    def track(self, sent: Deferred[None]) -> None:
+        """Retries: a stop waits for ``sent``."""
+        self._settling.add(sent)
         sent.addBoth(lambda _: self._settling.discard(sent))
+
+    def passed_on(self, attempt: Attempt, delivery: Delivery) -> None:
+        """Retries: the next attempt is safe."""
+        self._ends.acked(attempt)
+        self.consumer.ack(delivery)
 
     def _not_sent(self, failure: Trouble, delivery: Delivery) -> None:
         """It stays where it is, and comes again after a pause."""

@@ -1,8 +1,8 @@
 """What everything is called on the broker: the original's names, and ours beside them.
 
 A queue has a *place*: the queue itself, how fresh messages get there, where its dead
-letters are, and what its *waits* are called.  A wait is a queue whose messages nobody
-consumes: after its time the broker brings them back to the place.
+letters are, and what its *waits* are called.  A wait is a queue whose messages go back to
+the place after a time (``Keeper``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ class Place(msgspec.Struct, frozen=True):
     :ivar exchange: fresh messages go there, with ``key``
     :ivar dead: the queue of dead letters
     :ivar waits: beginning of the names of waits
-    :ivar back: exchange and routing key by which a wait brings messages back
     :ivar parked: messages that wait for their function; "" for topics, which just wait
     """
 
@@ -30,7 +29,6 @@ class Place(msgspec.Struct, frozen=True):
     key: str
     dead: str
     waits: str
-    back: tuple[str, str]
     parked: str = ""
 
     def wait(self, ms: int) -> str:
@@ -58,7 +56,7 @@ class Names:
         """Where messages of a topic are before they are published."""
         stem = f"{self._prefix}.{topic}.delayed"
         queue = f"{stem}.queue"
-        return Place(queue, "", queue, "", stem, ("", queue))
+        return Place(queue, "", queue, "", stem)
 
     def _place(self, queue: QueueName) -> Place:
         if queue.kind == "named":
@@ -69,7 +67,6 @@ class Names:
                 queue.name,
                 f"{main}::dlq.queue",
                 f"{main}::retry",
-                (main, queue.name),
                 f"{main}::parked.queue",
             )
         stem = f"{self._prefix}.{queue.name}"
@@ -82,7 +79,6 @@ class Names:
             queue.name,
             f"{stem}.dlq",
             f"{stem}.retry",
-            ("", main),
         )
 
 

@@ -9,11 +9,13 @@ are few waits, and no message stands behind one that is due later.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from iii.engine.clock import Clock
 from iii.modules.queue.adapters.rabbitmq.codec import encode, encode_dead
 from iii.modules.queue.adapters.rabbitmq.names import Names, Place
 from iii.modules.queue.adapters.rabbitmq.topology import Topology
@@ -27,6 +29,8 @@ from iii.rabbitmq import Broker, Properties, Unroutable
 SHORTEST_WAIT_MS = 8
 #: What is due within this goes to where it is due, and whoever gets it waits.
 SOON_MS = 1_000
+#: A message whose function is nowhere is looked at again after this, by whichever engine.
+PARKED_MS = 30_000
 #: No wait is longer: 2^31 milliseconds are 24 days, and then the message goes on.
 LONGEST_WAIT_MS = 2**31
 HIGHEST_AMQP_PRIORITY = 255
@@ -38,18 +42,21 @@ UsedWait = Callable[[QueueName, Place, int], None]
 class Post:
     """Sends messages.
 
+    :param clock: tells when a wait is over
     :param used: told of every wait that a message goes into
     :param held: told of topics of which no group took a message
     """
 
     def __init__(
         self,
+        clock: Clock,
         broker: Broker,
         names: Names,
         topology: Topology,
         used: UsedWait,
         held: Callable[[str], None],
     ) -> None:
+        self._clock = clock
         self._broker = broker
         self._names = names
         self._topology = topology
@@ -100,24 +107,15 @@ class Post:
     # Later -----------------------------------------------------------------------------
 
     def retry(
-        self, queue: QueueName, message: Message, settings: LaneSettings, wait_ms: int, usual: bool
+        self, queue: QueueName, message: Message, settings: LaneSettings, wait_ms: int
     ) -> Deferred[None]:
-        """Back into its queue after a while.
+        """Back into its queue after one of the back-offs that the settings say.
 
-        :param usual: it is one of the back-offs that the settings say
+        :param wait_ms: at most ``LONGEST_WAIT_MS``
         """
         message.due_ms = 0
         place = self._names.place(queue)
-        flat = wait_ms == settings.backoff_ms and self._topology.has_flat_retry(queue)
-        if not usual or wait_ms < 1 or not flat:
-            return self._wait(queue, place, message, settings, wait_ms, exact=usual)
-        properties, body = self._encoded(queue, message, settings)
-        return self._to(
-            f"{place.exchange}::retry.queue",
-            properties,
-            body,
-            lambda: self._topology.ensure_queue(queue),
-        )
+        return self._wait(queue, place, message, settings, max(1, wait_ms))
 
     def delay(
         self, queue: QueueName, message: Message, settings: LaneSettings, wait_ms: int
@@ -125,7 +123,8 @@ class Post:
         """Into its queue when it is due, which its ``due_ms`` says."""
         if wait_ms <= SOON_MS:
             return self.hand_over(queue, message, settings)
-        return self._wait(queue, self._names.place(queue), message, settings, wait_ms)
+        place = self._names.place(queue)
+        return self._wait(queue, place, message, settings, step_ms(wait_ms))
 
     def delay_topic(
         self, topic: str, message: Message, settings: LaneSettings, wait_ms: int
@@ -139,7 +138,8 @@ class Post:
             return self._to(
                 place.queue, properties, body, lambda: self._topology.ensure_delayed(topic)
             )
-        return self._wait(QueueName("topic", topic), place, message, settings, wait_ms)
+        queue = QueueName("topic", topic)
+        return self._wait(queue, place, message, settings, step_ms(wait_ms))
 
     def _wait(
         self,
@@ -147,26 +147,19 @@ class Post:
         place: Place,
         message: Message,
         settings: LaneSettings,
-        wait_ms: int,
-        *,
-        exact: bool = False,
+        ms: int,
     ) -> Deferred[None]:
-        ms = min(max(1, wait_ms), LONGEST_WAIT_MS) if exact else step_ms(wait_ms)
-        if exact and ms < wait_ms:
-            exact = False
         self._used(queue, place, ms)
-        properties, body = self._encoded(queue, message, settings)
-        return self._to(
-            place.wait(ms),
-            properties,
-            body,
-            lambda: self._topology.ensure_wait(place, ms, queue),
-        )
+        until_ms = self._clock.wall_ms() + ms
+        properties, body = self._encoded(queue, message, settings, until_ms)
+        ensure = partial(self._topology.ensure_wait, place, ms)
+        return self._to(place.wait(ms), properties, body, ensure)
 
     def park(self, queue: QueueName, message: Message, settings: LaneSettings) -> Deferred[None]:
         """Where messages of a named queue wait for their function."""
         place = self._names.place(queue)
-        properties, body = self._encoded(queue, message, settings)
+        until_ms = self._clock.wall_ms() + PARKED_MS
+        properties, body = self._encoded(queue, message, settings, until_ms)
         return self._to(place.parked, properties, body, lambda: self._topology.ensure_parked(queue))
 
     # Dead ------------------------------------------------------------------------------
@@ -197,9 +190,10 @@ class Post:
         return declare().addCallback(send).addErrback(refused)
 
     def _encoded(
-        self, queue: QueueName, message: Message, settings: LaneSettings
+        self, queue: QueueName, message: Message, settings: LaneSettings, until_ms: int = 0
     ) -> tuple[Properties, bytes]:
-        return encode(queue, message, settings.max_attempts, self._priority(queue, message))
+        priority = self._priority(queue, message)
+        return encode(queue, message, settings.max_attempts, priority, until_ms)
 
     def _priority(self, queue: QueueName, message: Message) -> int | None:
         highest = self._topology.priorities(queue)

@@ -123,7 +123,7 @@ class Shelf:
         return found if lane is None else _with(lane.early_here, found)
 
     async def _look(self, queue: QueueName, name: str, limit: int) -> list[Message]:
-        async with self._turn(name), self._desk() as desk:
+        async with self.turn(name), self._desk() as desk:
             return [
                 self._read(queue, got)
                 for got in await self._peek(desk, name, min(limit, MAX_LOOKED_AT))
@@ -132,7 +132,7 @@ class Shelf:
     async def _dead(self, queue: QueueName) -> list[Message]:
         """Newest first, also of those that died in one millisecond."""
         place = self._place(queue)
-        async with self._turn(place.dead), self._desk() as desk:
+        async with self.turn(place.dead), self._desk() as desk:
             found = await self._peek(desk, place.dead, MAX_LOOKED_AT)
         letters = [
             decode_dead(queue, seq, got.properties, got.body) for seq, got in enumerate(found)
@@ -179,7 +179,7 @@ class Shelf:
     async def trim(self, queue: QueueName, most: int | None, older_than_ms: int | None) -> None:
         """Dead letters go that are too many or too old."""
         name = self._place(queue).dead
-        async with self._turn(name), self._desk() as desk:
+        async with self.turn(name), self._desk() as desk:
             size = await self._size(desk, name)
             for left in range(size, 0, -1):
                 too_many = most is not None and left > most
@@ -200,7 +200,7 @@ class Shelf:
         wanted = None if which.ids is None else set(which.ids)
         for queue in queues:
             name = self._place(queue).dead
-            async with self._turn(name), self._desk() as desk:
+            async with self.turn(name), self._desk() as desk:
                 for _ in range(await self._size(desk, name)):
                     got = await desk.get(name)
                     if got is None:
@@ -222,12 +222,12 @@ class Shelf:
         """Messages that wait, are delayed or are dead go for good."""
         place = self._place(queue)
         names: list[str] = []
-        gone = 0
+        gone, lane = 0, self._lane(queue)
         if state in ("waiting", None):
-            lane = self._lane(queue)
             gone += 0 if lane is None else lane.purge()
             names += filter(None, (place.queue, place.parked))
         if state in ("delayed", None):
+            gone += 0 if lane is None else lane.purge_delayed()
             names += self._waits(queue)
         if state == "dead":
             names.append(place.dead)
@@ -241,7 +241,7 @@ class Shelf:
         place, moved = self._place(source), 0
         now_ms = self._tools.clock.wall_ms
         for name in (*filter(None, (place.queue, place.parked)), *self._waits(source)):
-            async with self._turn(name), self._desk() as desk:
+            async with self.turn(name), self._desk() as desk:
                 left = await self._size(desk, name)
                 while left and (limit is None or moved < limit):
                     got = await desk.get(name)
@@ -269,7 +269,7 @@ class Shelf:
         if lane is not None:
             lane.expire()
         for name in filter(None, (place.queue, place.parked)):
-            async with self._turn(name), self._desk() as desk:
+            async with self.turn(name), self._desk() as desk:
                 for _ in range(min(MAX_LOOKED_AT, await self._size(desk, name))):
                     got = await desk.get(name)
                     if got is None:
@@ -283,7 +283,7 @@ class Shelf:
 
     # Inside ----------------------------------------------------------------------------
 
-    def _turn(self, name: str) -> DeferredLock:
+    def turn(self, name: str) -> DeferredLock:
         """One at a time takes messages of a queue, or the others would miss some."""
         return self._turns.setdefault(name, DeferredLock())
 

@@ -21,9 +21,6 @@ from iii.rabbitmq import Broker, BrokerError, Desk
 
 log = Logger()
 
-#: A message whose function is nowhere is looked at again after this, by whichever engine.
-PARKED_MS = 30_000
-
 Make = Callable[[], Awaitable[None]]
 
 
@@ -39,8 +36,8 @@ class Topology:
         self._told: set[str] = set()
         #: topics of which the queue is a group: bound to the exchange
         self.subscribed: set[QueueName] = set()
-        #: named queues whose retry queue waits for another time than the settings say
-        self._other_retry: set[QueueName] = set()
+        #: queues that are being changed: what they need is made afterwards
+        self._changing: dict[QueueName, DeferredLock] = {}
 
     def forget(self) -> None:
         """The connection was lost."""
@@ -54,10 +51,6 @@ class Topology:
         """The highest priority of ``queue``; None: it has none."""
         settings = self._settings.get(queue)
         return None if settings is None else settings.max_priority
-
-    def has_flat_retry(self, queue: QueueName) -> bool:
-        """Whether the retry queue of a named queue waits for its ``backoff_ms``."""
-        return queue.kind == "named" and queue not in self._other_retry
 
     # Making sure -----------------------------------------------------------------------
 
@@ -73,20 +66,19 @@ class Topology:
         """The queue itself, also if nothing is bound to it yet, and its dead letters'."""
         return self._once(("queue", queue), lambda: self._make_queue(queue))
 
-    def ensure_wait(self, place: Place, ms: int, queue: QueueName) -> Deferred[None]:
+    def ensure_wait(self, place: Place, ms: int) -> Deferred[None]:
         """The wait of ``ms`` milliseconds of a place."""
-        return self._once((place.waits, ms), lambda: self._make_wait(place, ms, queue))
+        return self._once((place.waits, ms), lambda: self._declare(place.wait(ms)))
 
     def ensure_parked(self, queue: QueueName) -> Deferred[None]:
         """Where messages of a named queue wait for their function."""
-        place = self._names.place(queue)
-        arguments = _back(place, PARKED_MS)
-        return self._once(place.parked, lambda: self._declare(place.parked, arguments))
+        name = self._names.place(queue).parked
+        return self._once(name, lambda: self._declare(name))
 
     def ensure_delayed(self, topic: str) -> Deferred[None]:
         """Where delayed messages of a topic come out."""
         queue = self._names.delayed(topic).queue
-        return self._once(queue, lambda: self._declare(queue, None))
+        return self._once(queue, lambda: self._declare(queue))
 
     async def settled(self, queue: QueueName) -> None:
         """Wait until nothing is being made for ``queue``."""
@@ -161,11 +153,13 @@ class Topology:
                 await desk.exchange(exchange, "direct")
             await self._queue(desk, place.queue, {"x-dead-letter-exchange": dead, **more})
             settings = self._settings.get(queue, LaneSettings())
-            arguments = {**_back(place, settings.backoff_ms), **more}
-            if await self._queue(desk, f"{retry}.queue", arguments):
-                self._other_retry.discard(queue)
-            else:
-                self._other_retry.add(queue)
+            # The original's engines use it; the broker may lose what it passes on.
+            back = {
+                "x-message-ttl": settings.backoff_ms,
+                "x-dead-letter-exchange": place.exchange,
+                "x-dead-letter-routing-key": place.key,
+            }
+            await self._queue(desk, f"{retry}.queue", {**back, **more})
             await self._queue(desk, place.dead, None)
             for name, exchange in (
                 (place.queue, place.exchange),
@@ -174,12 +168,9 @@ class Topology:
             ):
                 await desk.bind(name, exchange, place.key)
 
-    async def _make_wait(self, place: Place, ms: int, queue: QueueName) -> None:
-        await self._declare(place.wait(ms), {**_back(place, ms), **self._priority(queue)})
-
-    async def _declare(self, name: str, arguments: dict[str, Any] | None) -> None:
+    async def _declare(self, name: str) -> None:
         async with self._broker.desk() as desk:
-            await self._queue(desk, name, arguments)
+            await self._queue(desk, name, None)
 
     async def _queue(self, desk: Desk, name: str, arguments: dict[str, Any] | None) -> bool:
         if await desk.queue(name, arguments):
@@ -225,13 +216,3 @@ class Topology:
     def _not_made(self, failure: Failure, what: Hashable) -> None:
         for waiter in self._pending.pop(what):
             waiter.errback(failure)
-
-
-def _back(place: Place, ms: int) -> dict[str, Any]:
-    """After ``ms`` milliseconds, go to ``place``."""
-    exchange, key = place.back
-    return {
-        "x-message-ttl": ms,
-        "x-dead-letter-exchange": exchange,
-        "x-dead-letter-routing-key": key,
-    }
