@@ -162,6 +162,7 @@ class Calls(TestCase):
         item = {"stream_name": "bench", "group_id": "all", "item_id": "k0000001"}
         expected = {
             "bench.echo": value,
+            "bridged.echo": value,
             "state::get": place,
             "state::set": {**place, "value": value},
             "stream::set": {**item, "data": value},

@@ -6,6 +6,7 @@ all.  Otherwise this process serves one, connected to the engine like a worker.
 
 from __future__ import annotations
 
+import os
 import sys
 import webbrowser
 from dataclasses import dataclass
@@ -84,7 +85,19 @@ class Wanted:
     help="Worker token; others can see it in the list of processes, so rather set III_TOKEN.",
 )
 @click.option(
-    "--ca", type=click.Path(path_type=Path, dir_okay=False), help="Authorities to trust, PEM."
+    "--ca",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Authorities to trust, PEM.  [default: III_CA]",
+)
+@click.option(
+    "--client-cert",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Certificate to show, PEM.  [default: III_CLIENT_CERT]",
+)
+@click.option(
+    "--client-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Its private key, PEM.  [default: III_CLIENT_KEY]",
 )
 @click.option(
     "--token",
@@ -107,6 +120,8 @@ def console(
     url: str | None,
     engine_token: str | None,
     ca: Path | None,
+    client_cert: Path | None,
+    client_key: Path | None,
     token: str | None,
     read_only: bool,
     open_it: bool,
@@ -116,7 +131,13 @@ def console(
 ) -> None:
     """Print the address of the engine's console, or serve one for an engine elsewhere."""
     worker_url = url or f"ws://{show_address(engine_host, bridge_port)}"
-    target = Target(full=worker_url, token=engine_token, ca=ca)
+    target = Target(
+        full=worker_url,
+        token=engine_token,
+        ca=ca,
+        client_cert=client_cert,
+        client_key=client_key,
+    )
     running = _running(target, urlsplit(worker_url).hostname or engine_host)
     if running is not None:
         click.echo(running)
@@ -136,16 +157,22 @@ def _running(target: Target, host: str) -> str | None:
     answers: list[Any] = []
 
     async def work(client: III) -> None:
-        answers.append(await client.invoke("engine::instance::info", {}, ANSWER_S))
+        for function_id in ("engine::instance::info", "engine::config::get"):
+            answers.append(await client.invoke(function_id, {}, ANSWER_S))
 
     talk(target, work)
-    endpoint = answers[0]["endpoints"].get("console")
+    instance, config = answers
+    endpoint = instance["endpoints"].get("console")
     if endpoint is None:
         return None
+    settings = [row["config"] for row in config["modules"] if row["name"] == "iii-console"]
+    base = str(settings[0].get("base_path", "/")).strip("/") if settings else ""
     there = host if endpoint["host"] in _NEARBY else endpoint["host"]
     scheme = "https" if endpoint["tls"] else "http"
     address = f"{scheme}://{show_address(there, endpoint['port'])}/"
-    return address if _answers(address) else None
+    if not _answers(address):
+        return None
+    return f"{address}{base}/" if base else address
 
 
 def _answers(address: str) -> bool:
@@ -161,6 +188,11 @@ def _answers(address: str) -> bool:
         return False
 
 
+def _file(given: Path | None, variable: str) -> str | None:
+    """A file of the command line, or of the environment."""
+    return os.environ.get(variable) or None if given is None else str(given)
+
+
 def _show(address: str, open_it: bool) -> None:
     if open_it and not webbrowser.open(address):
         click.echo("there is no browser here to open it", err=True)
@@ -172,8 +204,6 @@ def _serve(target: Target, wanted: Wanted, open_it: bool) -> int:
     :raises IIIError: it can't be served
     """
     # Twisted is loaded only when a console is served.
-    import os
-
     from twisted.internet.defer import Deferred
     from twisted.logger import globalLogBeginner
 
@@ -190,7 +220,9 @@ def _serve(target: Target, wanted: Wanted, open_it: bool) -> int:
         target.url,
         setting="--url",
         token=target.token or os.environ.get("III_TOKEN"),
-        ca=None if target.ca is None else str(target.ca),
+        ca=_file(target.ca, "III_CA"),
+        cert=_file(target.client_cert, "III_CLIENT_CERT"),
+        key=_file(target.client_key, "III_CLIENT_KEY"),
     )
     config = ConsoleConfig(
         host=wanted.host,

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from twisted.logger import Logger
 
 from iii.engine.history import History, KeptCall, as_kept
 from iii.engine.ids import next_id
 from iii.engine.invocationrows import InvocationDetail, InvocationRow, Rows, trace_of
 from iii.engine.invocations import Call, ErrorBody
-from iii.engine.native import InProcess
+from iii.engine.native import Empty, InProcess
 from iii.errors import Code, InvocationError
 
 if TYPE_CHECKING:
@@ -51,14 +51,12 @@ class ListInput(Struct):
     min_duration_ms: float | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LISTED_CALLS)] = 100
     offset: Annotated[int, Meta(ge=0)] = 0
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class OneInput(Struct):
     """A call by its id."""
 
     invocation_id: str
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class ReplayInput(Struct):
@@ -66,13 +64,6 @@ class ReplayInput(Struct):
 
     invocation_id: str
     input: Raw | UnsetType = UNSET
-    caller: str | None = field(name="_caller_worker_id", default=None)
-
-
-class ClearInput(Struct):
-    """``engine::invocations::clear``."""
-
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class Listed(Struct):
@@ -125,18 +116,23 @@ class InvocationCalls:
             ("get", self.get, OneInput, InvocationDetail, "Tell all about a call"),
             ("replay", self.replay, ReplayInput, Replayed, "Make a call again, perhaps edited"),
             ("cancel", self.cancel, OneInput, Cancelled, "End a call that somebody waits for"),
-            ("clear", self.clear, ClearInput, Cleared, "Forget the calls that are over"),
+            ("clear", self.clear, Empty, Cleared, "Forget the calls that are over"),
         ):
             handle: Any = handler
             api.function(
-                f"engine::invocations::{name}", handle, takes=takes, gives=gives, description=about
+                f"engine::invocations::{name}",
+                handle,
+                takes=takes,
+                gives=gives,
+                description=about,
+                wants_call=True,
             )
 
-    def listed(self, asked: ListInput) -> Listed:
+    def listed(self, asked: ListInput, call: Call) -> Listed:
         """``engine::invocations::list``."""
-        history, rows = self._open(asked.caller)
-        pending = [call for call in self._wanted_pending(asked) if _matches(call, asked)]
-        over = [call for call in self._wanted_over(asked, history) if _matches(call, asked)]
+        history, rows = self._open(call.caller)
+        pending = [kept for kept in self._wanted_pending(asked) if _matches(kept, asked)]
+        over = [kept for kept in self._wanted_over(asked, history) if _matches(kept, asked)]
         found = [(call, True) for call in pending] + [(call, False) for call in over]
         page = [
             rows.row(call, pending=under_way)
@@ -158,23 +154,23 @@ class InvocationCalls:
             if failed is None or failed == (call.error is not None):
                 yield call
 
-    def get(self, asked: OneInput) -> InvocationDetail:
+    def get(self, asked: OneInput, call: Call) -> InvocationDetail:
         """``engine::invocations::get``.
 
         :raises InvocationError: there is no such call any more
         """
-        history, rows = self._open(asked.caller)
+        history, rows = self._open(call.caller)
         kept = history.find(asked.invocation_id)
         if kept is not None:
             return rows.detail(kept)
         return rows.detail(self._as_kept(self._under_way(asked.invocation_id)), pending=True)
 
-    def replay(self, asked: ReplayInput) -> Replayed:
+    def replay(self, asked: ReplayInput, call: Call) -> Replayed:
         """``engine::invocations::replay``: does not wait for the outcome.
 
         :raises InvocationError: there is no such call, or its input was too long to be kept
         """
-        history, _ = self._open(asked.caller)
+        history, _ = self._open(call.caller)
         old = history.find(asked.invocation_id) or self._as_kept(
             self._under_way(asked.invocation_id)
         )
@@ -182,7 +178,7 @@ class InvocationCalls:
             text = f"its input of {old.input_size} bytes was not kept; send another one"
             raise InvocationError(Code.INVALID_ARGUMENTS, text)
         data = Raw(old.input) if asked.input is UNSET else asked.input.copy()
-        call = Call(
+        again = Call(
             next_id(),
             old.function_id,
             data,
@@ -191,27 +187,28 @@ class InvocationCalls:
             namespace=old.namespace,
             trigger="replay",
         )
-        history.replayed(call.id, asked.invocation_id)
-        log.info("{id} is called again with the input of {old}", id=call.function_id, old=old.id)
-        self._engine.invocations.start(call)
-        return Replayed(call.id, call.function_id, asked.invocation_id)
+        history.replayed(again.id, asked.invocation_id)
+        log.info("{id} is called again with the input of {old}", id=again.function_id, old=old.id)
+        self._engine.invocations.start(again)
+        return Replayed(again.id, again.function_id, asked.invocation_id)
 
-    def cancel(self, asked: OneInput) -> Cancelled:
+    def cancel(self, asked: OneInput, call: Call) -> Cancelled:
         """``engine::invocations::cancel``: who waits gets an error; the executor is not told.
 
         :raises InvocationError: no such call is under way
         """
-        self._open(asked.caller)
-        call = self._under_way(asked.invocation_id)
-        log.info("the call {id} of {function} is cancelled", id=call.id, function=call.function_id)
-        assert call.owner is not None
+        self._open(call.caller)
+        found = self._under_way(asked.invocation_id)
+        owner = found.owner
+        assert owner is not None
+        log.info("the call {id} of {name} is cancelled", id=found.id, name=found.function_id)
         error = ErrorBody(Code.INVOCATION_STOPPED, "cancelled by an operator")
-        done = self._engine.invocations.finish(call.owner, call.id, None, error)
+        done = self._engine.invocations.finish(owner, found.id, None, error)
         return Cancelled(asked.invocation_id, done)
 
-    def clear(self, asked: ClearInput) -> Cleared:
+    def clear(self, asked: Empty, call: Call) -> Cleared:
         """``engine::invocations::clear``."""
-        history, _ = self._open(asked.caller)
+        history, _ = self._open(call.caller)
         count = len(history)
         history.clear()
         log.info("{count} kept calls are forgotten on request", count=count)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 from twisted.logger import Logger
 
 from iii.engine.channels import Channel
 from iii.engine.core import Engine
+from iii.engine.invocations import Call
 from iii.engine.module import ModuleApi
 from iii.errors import Code, InvocationError
 
@@ -27,7 +28,6 @@ class Disconnect(Struct):
     """``engine::workers::disconnect``."""
 
     worker_id: str
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class ListChannels(Struct):
@@ -35,7 +35,6 @@ class ListChannels(Struct):
 
     limit: Annotated[int, Meta(ge=1, le=MAX_LISTED_CHANNELS)] = 100
     offset: Annotated[int, Meta(ge=0)] = 0
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class Disconnected(Struct):
@@ -91,6 +90,7 @@ class Operations:
             takes=Disconnect,
             gives=Disconnected,
             description="Close the connection of a worker, which then connects again",
+            wants_call=True,
         )
         api.function(
             "engine::channels::list",
@@ -98,14 +98,15 @@ class Operations:
             takes=ListChannels,
             gives=ChannelRows,
             description="List the open channels",
+            wants_call=True,
         )
 
-    def disconnect(self, asked: Disconnect) -> Disconnected:
+    def disconnect(self, asked: Disconnect, call: Call) -> Disconnected:
         """``engine::workers::disconnect``.
 
         :raises InvocationError: there is no such worker, or the caller may not do that
         """
-        self._check(asked.caller)
+        self._check(call.caller)
         worker = self._engine.workers.get(asked.worker_id)
         if worker is None:
             raise InvocationError(
@@ -115,12 +116,12 @@ class Operations:
         worker.link.close(CLOSE_RESTART, "disconnected on request")
         return Disconnected(worker.id, True)
 
-    def channels(self, asked: ListChannels) -> ChannelRows:
+    def channels(self, asked: ListChannels, call: Call) -> ChannelRows:
         """``engine::channels::list``, the oldest first.
 
         :raises InvocationError: the caller may not know
         """
-        self._check(asked.caller)
+        self._check(call.caller)
         channels = sorted(self._engine.channels, key=lambda channel: channel.created)
         now = self._engine.clock.monotonic()
         page = channels[asked.offset : asked.offset + asked.limit]

@@ -124,6 +124,10 @@ class Consumer:
         self._cancel_retry()
         return self._cancel()
 
+    def close(self) -> None:
+        """After ``stop``: end the channel; what is unacknowledged is the broker's again."""
+        self._close_channel()
+
     def change(self, prefetch: int, exclusive: bool) -> None:
         """Other settings; what was delivered stays as it is."""
         if (prefetch, exclusive) == (self.prefetch, self.exclusive):

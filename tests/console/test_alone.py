@@ -111,10 +111,11 @@ class Command(ProcessCase):
         return f"port: 0\nmodules:\n  - {{class: {otel}}}\n{entries}\n"
 
     def test_it_prints_where_the_console_is(self) -> None:
-        path = self.write("config.yaml", self.config("modules::console::ConsoleModule"))
+        text = self.config("modules::console::ConsoleModule")
+        path = self.write("config.yaml", text.replace("{port: 0}}", "{port: 0, base_path: /ops}}"))
         engine = self.start("--config", str(path))
         done = self.iii("console", "--bridge-port", str(engine.ready["worker"]))
-        wanted = f"http://127.0.0.1:{engine.ready['console']}/\n"
+        wanted = f"http://127.0.0.1:{engine.ready['console']}/ops/\n"
         self.assertEqual((done.returncode, done.stdout), (0, wanted), done.stderr)
 
     def test_the_engine_serves_one_when_it_is_told_to(self) -> None:

@@ -246,6 +246,8 @@ class States(ConsoleCase):
         self.assertEqual((await self.ok("/_console/states/groups"))["count"], 0)
         error = await self.refused(500, "/_console/states/g/item", {"value": 1})
         self.assertIn("Missing key in request body", error)
+        error = await self.refused(500, "/_console/states/g/item", {"key": "k"})
+        self.assertIn("Missing value in request body", error)
 
     @probe("06.17")
     async def test_flows(self) -> None:

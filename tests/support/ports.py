@@ -1,4 +1,4 @@
-"""The engine's default ports, kept from being given to others while tests run.
+"""The engine's default ports, and others that pages name, kept for them while tests run.
 
 They lie in the range from which the kernel takes the local ports of outgoing connections: a
 test beside can get 49134 for a connection of its own, and a closed one blocks it for a minute.

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Meta, Raw, Struct, field
+from msgspec import Meta, Raw, Struct
 from twisted.internet.defer import Deferred
 
+from iii.engine.invocations import Call
+from iii.engine.native import Empty
 from iii.engine.watching.filtering import compiled
 from iii.engine.watching.sessions import Session, Sessions
 from iii.engine.workers import Worker
@@ -26,17 +28,10 @@ MAX_WAIT_MS = 25_000
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
-class OpenInput(Struct):
-    """``engine::watch::open``."""
-
-    caller: str | None = field(name="_caller_worker_id", default=None)
-
-
 class SessionInput(Struct):
     """A session by its id."""
 
     session: str
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class SubscribeInput(Struct):
@@ -52,7 +47,6 @@ class SubscribeInput(Struct):
     topic: Annotated[str, Meta(min_length=1, max_length=MAX_TOPIC_CHARS)]
     filter: dict[str, Any] | None = None
     since: int | None = None
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class UnsubscribeInput(Struct):
@@ -60,7 +54,6 @@ class UnsubscribeInput(Struct):
 
     session: str
     id: Name
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class NextInput(Struct):
@@ -68,7 +61,6 @@ class NextInput(Struct):
 
     session: str
     wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 20_000
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class Opened(Struct):
@@ -99,7 +91,7 @@ class WatchFunctions:
     def install(self, api: ModuleApi) -> None:
         """Offer them."""
         for name, handler, takes, gives, about in (
-            ("open", self.open, OpenInput, Opened, "Begin to watch the engine"),
+            ("open", self.open, Empty, Opened, "Begin to watch the engine"),
             ("subscribe", self.subscribe, SubscribeInput, Done, "Watch a topic"),
             ("unsubscribe", self.unsubscribe, UnsubscribeInput, Done, "Watch a topic no more"),
             ("next", self.next, NextInput, None, "What happened, as soon as something did"),
@@ -107,38 +99,43 @@ class WatchFunctions:
         ):
             handle: Any = handler
             api.function(
-                f"engine::watch::{name}", handle, takes=takes, gives=gives, description=about
+                f"engine::watch::{name}",
+                handle,
+                takes=takes,
+                gives=gives,
+                description=about,
+                wants_call=True,
             )
 
-    def open(self, asked: OpenInput) -> Opened:
+    def open(self, asked: Empty, call: Call) -> Opened:
         """``engine::watch::open``."""
-        self._engine.check_unrestricted(asked.caller)
-        session = self._sessions.open(asked.caller)
+        self._engine.check_unrestricted(call.caller)
+        session = self._sessions.open(call.caller)
         return Opened(session.id, self._engine.feeds.names())
 
-    def subscribe(self, asked: SubscribeInput) -> Done:
+    def subscribe(self, asked: SubscribeInput, call: Call) -> Done:
         """``engine::watch::subscribe``.
 
         :raises IIIError: no such topic, or the filter makes no sense
         """
-        session = self._session(asked.session, asked.caller)
+        session = self._session(asked.session, call.caller)
         feed, _ = self._engine.feeds.find(asked.topic)
         matches = compiled(asked.filter, feed.fields)
         self._sessions.subscribe(session, asked.id, asked.topic, matches, feed, asked.since)
         return Done(True)
 
-    def unsubscribe(self, asked: UnsubscribeInput) -> Done:
+    def unsubscribe(self, asked: UnsubscribeInput, call: Call) -> Done:
         """``engine::watch::unsubscribe``."""
-        return Done(self._session(asked.session, asked.caller).drop(asked.id))
+        return Done(self._session(asked.session, call.caller).drop(asked.id))
 
-    def next(self, asked: NextInput) -> Deferred[Raw]:
+    def next(self, asked: NextInput, call: Call) -> Deferred[Raw]:
         """``engine::watch::next``: a list of messages, empty when nothing happened."""
-        session = self._session(asked.session, asked.caller)
+        session = self._session(asked.session, call.caller)
         return session.next(asked.wait_ms / 1000).addCallback(_joined)
 
-    def close(self, asked: SessionInput) -> Done:
+    def close(self, asked: SessionInput, call: Call) -> Done:
         """``engine::watch::close``."""
-        self._sessions.close(self._session(asked.session, asked.caller))
+        self._sessions.close(self._session(asked.session, call.caller))
         return Done(True)
 
     def _session(self, id: str, caller: str | None) -> Session:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from iii.engine.clock import Timer
 from iii.engine.discovery import Discovery, Query
 from iii.engine.history import History, KeptCall
 from iii.engine.invocationcalls import NOT_KEPT
 from iii.engine.invocationrows import InvocationRow, Rows
+from iii.engine.invocations import Call
 from iii.engine.watching.feeds import Feed, Items, Outlet, Source
 from iii.engine.watching.functions import WatchFunctions
 from iii.engine.watching.protocol import Inspector, Kept, MessageRow
@@ -41,7 +42,6 @@ class ProtocolInput(Struct):
 
     worker_id: str
     record: bool | None = None
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class ProtocolMessages(Struct):
@@ -61,6 +61,7 @@ def install(engine: Engine, api: ModuleApi, discovery: Discovery) -> None:
         own.protocol,
         takes=ProtocolInput,
         gives=ProtocolMessages,
+        wants_call=True,
         description="The last messages of a worker's connection",
     )
     feeds = engine.feeds
@@ -163,12 +164,12 @@ class OwnTopics:
         """
         return MessageSource(self._engine, self._inspector, self._worker(argument), outlet)
 
-    def protocol(self, asked: ProtocolInput) -> ProtocolMessages:
+    def protocol(self, asked: ProtocolInput, call: Call) -> ProtocolMessages:
         """``engine::workers::protocol``.
 
         :raises InvocationError: there is no such worker, or too many are looked at
         """
-        self._engine.check_unrestricted(asked.caller)
+        self._engine.check_unrestricted(call.caller)
         worker = self._worker(asked.worker_id)
         inspector = self._inspector
         inspected = inspector.find(worker.id)

@@ -24,6 +24,8 @@ log = Logger()
 CHANGES_S = 0.2
 #: Nothing is read more often than that because it might have changed.
 LOOK_S = 5.0
+#: A long list is read less often: reading it takes at most this share of the time.
+READING_SHARE = 0.01
 
 Row = dict[str, Any]
 Read = Callable[[], list[Row] | Awaitable[list[Row]]]
@@ -64,6 +66,7 @@ class RowSource:
         self._over = False
         self._timer: Timer | None = None
         self._due = 0.0
+        self._rest_s = 0.0
 
     def rows(self) -> Items | Deferred[Items]:
         """Source: all of them."""
@@ -84,7 +87,7 @@ class RowSource:
     def changed(self) -> None:
         """Something is different: look soon."""
         if self._known is not None and not self._over:
-            self._in(self._changes_s)
+            self._in(max(self._changes_s, self._rest_s))
 
     def put(self, row: Row) -> None:
         """One row is new, or different; tell it at once."""
@@ -120,6 +123,7 @@ class RowSource:
             self._again = True
             return
         self._reading = True
+        self._began = self._clock.monotonic()
         try:
             read = self._read()
         except Exception:
@@ -153,6 +157,7 @@ class RowSource:
         beginners, self._beginners = self._beginners, []
         for beginner in beginners:
             beginner.callback(rows)
+        self._rest_s = (self._clock.monotonic() - self._began) / READING_SHARE
         self._go_on()
 
     def _failed(self, failure: Failure) -> None:
@@ -169,9 +174,9 @@ class RowSource:
     def _go_on(self) -> None:
         if self._again:
             self._again = False
-            self._in(self._changes_s)
+            self._in(max(self._changes_s, self._rest_s))
         elif self._every_s is not None:
-            self._in(self._every_s)
+            self._in(max(self._every_s, self._rest_s))
 
 
 async def _awaited(read: Awaitable[list[Row]]) -> list[Row]:

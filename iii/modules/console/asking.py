@@ -91,20 +91,18 @@ class Asked:
             self._fields = read
         return self._fields
 
-    def field(self, name: str, where: str = "request", missing: str | None = None) -> Any:
-        """A field of the body that has to be there.
+    def given(self, name: str, where: str = "request body") -> Any:
+        """A field of the body that has to be there; it may be null.
 
-        :param missing: what to call it, when it isn't
-        :raises HandlerError: it isn't, or is null
+        :raises HandlerError: it isn't there
         """
-        value = self.fields.get(name)
-        if value is None:
-            raise HandlerError(f"Missing {missing or name} in {where}")
-        return value
+        if name not in self.fields:
+            raise HandlerError(f"Missing {name} in {where}")
+        return self.fields[name]
 
     def text(self, name: str, where: str = "request") -> str:
         """The same for a text that is not empty."""
-        value = self.field(name, where)
+        value = self.given(name, where)
         if not isinstance(value, str) or not value:
             raise HandlerError(f"Missing {name} in {where}")
         return value

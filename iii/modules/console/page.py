@@ -36,9 +36,9 @@ WAIT_MS = 20_000
 ANSWER_S = WAIT_MS / 1000 + 5
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_WISHES = 64
-#: Between attempts to reach an engine that is away.
+#: Between looks whether an engine that is away is back: its link tries again by itself, less
+#: and less often.
 AGAIN_S = 1.0
-AGAIN_AT_MOST_S = 10.0
 
 Id = Annotated[str, Meta(min_length=1, max_length=200)]
 
@@ -157,17 +157,14 @@ class Page:
     # Asking --------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        wait_s = AGAIN_S
         while self._open:
             try:
                 session = self._session or await self._begin()
                 await self._listen(session)
-                wait_s = AGAIN_S
             except Lost:
                 self._session = None
                 self._tell_engine(connected=False)
-                await self._clock.pause(wait_s)
-                wait_s = min(wait_s * 2, AGAIN_AT_MOST_S)
+                await self._clock.pause(AGAIN_S)
 
     async def _begin(self) -> str:
         """A session, with everything that the page wants to watch."""

@@ -74,9 +74,7 @@ async def pubsub(asked: Asked) -> dict[str, Any]:
 async def publish(asked: Asked) -> dict[str, str]:
     """``pubsub/:topic/publish``."""
     topic = asked.params["topic"]
-    if "data" not in asked.fields:
-        asked.field("data", "request body")
-    await asked.act("publish", {"topic": topic, "data": asked.fields["data"]})
+    await asked.act("publish", {"topic": topic, "data": asked.given("data")})
     return {"message": "Message published", "topic": topic}
 
 

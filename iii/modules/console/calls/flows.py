@@ -31,7 +31,7 @@ async def get(asked: Asked) -> Raw | dict[str, Any]:
 async def save(asked: Asked) -> dict[str, str]:
     """The same, to be kept."""
     id = _id(asked)
-    value = {"id": id, "config": asked.field("config", "request body")}
+    value = {"id": id, "config": asked.given("config")}
     await asked.act("state::set", {"scope": SCOPE, "key": id, "value": value})
     return {"message": "Flow config saved successfully"}
 

@@ -27,9 +27,7 @@ async def detail(asked: Asked) -> dict[str, Any]:
 async def publish(asked: Asked) -> dict[str, str]:
     """``queues/:topic/publish``."""
     topic = asked.params["topic"]
-    if "data" not in asked.fields:
-        asked.field("data", "request body")
-    await asked.act("enqueue", {"topic": topic, "data": asked.fields["data"]})
+    await asked.act("enqueue", {"topic": topic, "data": asked.given("data")})
     return {"message": "Message published", "topic": topic}
 
 
@@ -123,14 +121,12 @@ async def bulk(asked: Asked) -> Raw:
 
 async def edit_redrive(asked: Asked) -> Raw:
     """``dlq/:topic/messages/:id/edit-redrive``: it runs again with another payload."""
-    if "payload" not in asked.fields:
-        asked.field("payload", "request body")
     id = asked.params["id"]
     wanted = {
         "topic": asked.params["topic"],
         "action": "redrive",
         "ids": [id],
-        "payload": asked.fields["payload"],
+        "payload": asked.given("payload"),
     }
     done = await asked.act("engine::queue::dlq_bulk", wanted)
     if not msgspec.json.decode(done)["done"]:

@@ -46,7 +46,7 @@ async def set_item(asked: Asked) -> Raw:
     wanted = {
         "scope": asked.params["group"],
         "key": asked.text("key", "request body"),
-        "value": asked.fields.get("value"),
+        "value": asked.given("value"),
     }
     return await asked.act("state::set", wanted)
 

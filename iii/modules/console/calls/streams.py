@@ -59,9 +59,7 @@ def _item(asked: Asked) -> dict[str, Any]:
 
 async def put(asked: Asked) -> Raw:
     """``streams/:name/:group/items/:id``."""
-    if "data" not in asked.fields:
-        asked.field("data", "request body")
-    return await asked.act("stream::set", {**_item(asked), "data": asked.fields["data"]})
+    return await asked.act("stream::set", {**_item(asked), "data": asked.given("data")})
 
 
 async def delete(asked: Asked) -> Raw:

@@ -109,7 +109,7 @@ async def evaluate(asked: Asked) -> Raw:
 
 async def silence(asked: Asked) -> Raw:
     """``alerts/:name/silence``."""
-    wanted = {"name": asked.params["name"], "seconds": asked.field("seconds", "request body")}
+    wanted = {"name": asked.params["name"], "seconds": asked.given("seconds")}
     return await asked.act("engine::alerts::silence", wanted)
 
 

@@ -10,6 +10,7 @@ every engine; which groups this engine knows only decides what has to be declare
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -33,12 +34,14 @@ from iii.modules.queue.adapter import (
     Receipt,
     Status,
 )
+from iii.modules.queue.adapters.rabbitmq.codec import unreadable
 from iii.modules.queue.adapters.rabbitmq.config import RabbitQueueConfig
 from iii.modules.queue.adapters.rabbitmq.expiry import Expiry
-from iii.modules.queue.adapters.rabbitmq.known import Known, Question
+from iii.modules.queue.adapters.rabbitmq.keeper import Keeper
+from iii.modules.queue.adapters.rabbitmq.known import Entry, Known, Question
 from iii.modules.queue.adapters.rabbitmq.lane import Lane
 from iii.modules.queue.adapters.rabbitmq.names import Names, Place
-from iii.modules.queue.adapters.rabbitmq.post import Post, priority_in
+from iii.modules.queue.adapters.rabbitmq.post import SOON_MS, Post, priority_in
 from iii.modules.queue.adapters.rabbitmq.relay import Relay
 from iii.modules.queue.adapters.rabbitmq.shelf import Row, Shelf
 from iii.modules.queue.adapters.rabbitmq.tools import Tools
@@ -46,7 +49,7 @@ from iii.modules.queue.adapters.rabbitmq.topology import Topology
 from iii.modules.queue.message import DEFAULT_PRIORITY, Details, Message
 from iii.modules.queue.names import QueueName, topic
 from iii.modules.queue.settings import LaneSettings, NamedQueue
-from iii.rabbitmq import Broker, BrokerError, parse_url
+from iii.rabbitmq import Broker, BrokerError, Got, parse_url
 
 log = Logger()
 
@@ -91,19 +94,21 @@ class RabbitAdapter(QueueAdapter):
         )
         names = self._names = Names(self._settings.prefix)
         topology = self._topology = Topology(broker, names)
-        post = self._post = Post(broker, names, topology, self._wait_used, self._held)
+        post = self._post = Post(clock, broker, names, topology, self._wait_used, self._held)
         self._tools = Tools(clock, broker, names, topology, post, self._ask)
         self._known = Known(clock, broker, names, self._heard, self._asked)
         self._shelf = Shelf(self._tools, self._known.get, self._lanes.get, self._settings_of)
         self._expiry = Expiry(clock, self._shelf.expire)
+        self._keeper = Keeper(clock, broker, self._shelf.turn, self._unreadable)
         await broker.start()
-        broker.on_back.append(topology.forget)
+        broker.on_back += [topology.forget, self._keeper.look_again]
         try:
             await self._known.start()
         except BrokerError as error:
             await broker.stop()
             raise StartError(error.code, f"queue: {error.message}") from error
         for queue, entry in self._known.queues.items():
+            self._keep(queue, entry)
             if entry.delays:
                 self._relay(queue.name)
         stores["queue"] = str(address)
@@ -120,6 +125,7 @@ class RabbitAdapter(QueueAdapter):
         for relay in self._relays.values():
             relay.stop()
         self._expiry.stop()
+        self._keeper.stop()
         self._known.stop()
 
     async def stop(self) -> None:
@@ -132,6 +138,7 @@ class RabbitAdapter(QueueAdapter):
             self._upkeep.cancel()
         if self._broker.up:
             settling = [Deferred.fromCoroutine(lane.settled()) for lane in self._lanes.values()]
+            settling.append(Deferred.fromCoroutine(self._keeper.settled()))
             settled = DeferredList(settling, consumeErrors=True)
             limit = self._clock.call_later(STOP_LIMIT_S, settled.cancel)
             await settled
@@ -156,6 +163,7 @@ class RabbitAdapter(QueueAdapter):
         if self._closing:
             return
         if lane.absent is not None:
+            self._keeper.know(self._names.place(queue).parked, queue, partial(self._back, queue))
             lane.absent.parking.look_again()
         entry = self._known.get(topic(queue.name))
         if queue.kind != "named" and entry is not None and entry.delays:
@@ -196,6 +204,8 @@ class RabbitAdapter(QueueAdapter):
         """
         if "subscribed" in changes:
             self._wanted[queue] = changes["subscribed"]
+            if self._wanted[queue]:
+                self._topology.expect(queue)
         if changes.get("subscribed") is False:
             return Deferred.fromCoroutine(self._leave(queue, changes))
         self._note(queue, changes)
@@ -216,6 +226,10 @@ class RabbitAdapter(QueueAdapter):
             if others:
                 return  # it is still a group, only not ours
             await self._topology.unbind(queue)
+            if self._wanted[queue]:
+                self._topology.expect(queue)
+                self._go_on(queue)
+                return
             self._note(queue, changes)
             await self._known.tell(queue)
 
@@ -234,18 +248,20 @@ class RabbitAdapter(QueueAdapter):
     async def _drop(self, queue: QueueName) -> int:
         lane = self._lanes.pop(queue, None)
         if lane is not None:
-            lane.stop()
+            lane.leave()
             await self._broker.forget(lane.consumer)
-        await self._topology.settled(queue)
-        place = self._names.place(queue)
-        async with self._broker.desk() as desk:
-            gone = await desk.delete(place.queue) or 0
-            entry = self._known.get(queue)
-            for ms in [] if entry is None else entry.waits:
-                gone += await desk.delete(place.wait(ms)) or 0
-            empty = await desk.delete(place.dead, only_empty=True) is not None
-        self._topology.dropped(queue)
-        if empty:
+        place, gone, empty = self._names.place(queue), 0, False
+        async with self._topology.change(queue), self._broker.desk() as desk:
+            if not self._wanted.get(queue):
+                gone = await desk.delete(place.queue) or 0
+                entry = self._known.get(queue)
+                self._keeper.forget(queue)
+                for ms in [] if entry is None else entry.waits:
+                    gone += await desk.delete(place.wait(ms)) or 0
+                empty = await desk.delete(place.dead, only_empty=True) is not None
+        if lane is not None:
+            lane.consumer.close()
+        if empty and not self._wanted.get(queue):
             await self._known.forget(queue)
         return gone
 
@@ -437,6 +453,8 @@ class RabbitAdapter(QueueAdapter):
         entry = self._known.get(queue)
         self._topology.heard(queue, entry is not None and entry.facts.subscribed)
         self._apply(queue)
+        if entry is not None:
+            self._keep(queue, entry)
         if entry is not None and entry.delays and queue.name in self._topics_here():
             self._relay(queue.name)
 
@@ -467,6 +485,40 @@ class RabbitAdapter(QueueAdapter):
         told = self._known.use(queue, ms, delay=delay)
         if told is not None:
             told.addErrback(self._not_told)
+        entry = self._known.get(queue)
+        assert entry is not None
+        self._keep(queue, entry)
+        if ms != SOON_MS:
+            self._keeper.used(place.wait(ms), ms)
+
+    def _keep(self, queue: QueueName, entry: Entry) -> None:
+        """Pass on what comes out of the waits of ``queue``."""
+        place, delayed = self._names.place(queue), self._names.delayed(queue.name)
+        for ms in entry.waits:
+            self._keeper.know(place.wait(ms), queue, partial(self._back, queue))
+        for ms in entry.delays:
+            if ms != SOON_MS:
+                self._keeper.know(delayed.wait(ms), queue, partial(self._onward, queue))
+
+    def _back(self, queue: QueueName, message: Message) -> Deferred[None]:
+        """Keeper: a wait is over, and perhaps a shorter one begins."""
+        settings, wait_ms = self._settings_of(queue), self._left_ms(message)
+        return self._post.delay(queue, message, settings, wait_ms)
+
+    def _onward(self, queue: QueueName, message: Message) -> Deferred[None]:
+        """Keeper: the same of a message that was not published to its topic yet."""
+        self._relay(queue.name)
+        wait_ms = self._left_ms(message)
+        return self._post.delay_topic(queue.name, message, self.topic_settings, wait_ms)
+
+    def _left_ms(self, message: Message) -> int:
+        return max(0, message.due_ms - self._clock.wall_ms()) if message.due_ms else 0
+
+    def _unreadable(self, queue: QueueName, got: Got, why: str) -> Deferred[None]:
+        """Keeper: what nobody can read is a dead letter."""
+        log.error("{queue}: a message can't be read: {why}", queue=str(queue), why=why)
+        letter = unreadable(0, got.properties, got.body, why, self._clock.wall_ms())
+        return self._post.bury(queue, letter, self._settings_of(queue))
 
     def _not_told(self, failure: Failure) -> None:
         if not self._stopped:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from iii.errors import Code
 from iii.modules.queue.message import DEFAULT_PRIORITY, HIGHEST_PRIORITY, Details, Failure, Message
 from iii.modules.queue.names import QueueName
 from iii.rabbitmq import Headers, Properties
@@ -194,6 +195,15 @@ def decode(queue: QueueName, seq: int, properties: Any, body: bytes, now_ms: int
     return _message(
         seq, job.id or _id_of(properties, body), headers, details, job.data, job.created_at, now_ms
     )
+
+
+def unreadable(seq: int, properties: Any, body: bytes, why: str, now_ms: int) -> Message:
+    """The dead letter that a message becomes which can't be read."""
+    data = Raw(_json(body.decode(errors="replace")))
+    id = properties.message_id or "unreadable"
+    details = Details(reason="unreadable")
+    details.failures = [Failure(now_ms, Code.DESERIALIZATION_ERROR, why)]
+    return Message.new(seq, id, 0, data, details, created_ms=now_ms, due_ms=now_ms)
 
 
 def until_of(properties: Any) -> int:

@@ -71,7 +71,7 @@ class Keeper:
         clock: Clock,
         broker: Broker,
         turn: Callable[[str], DeferredLock],
-        unreadable: Callable[[QueueName, Got], Deferred[None]],
+        unreadable: Callable[[QueueName, Got, str], Deferred[None]],
     ) -> None:
         self._clock = clock
         self._broker = broker
@@ -139,7 +139,7 @@ class Keeper:
             return  # it is looked at when the broker is back
         wait.working = True
         done: Deferred[None] = Deferred.fromCoroutine(self._work(wait))
-        done.addErrback(self._failed, wait)
+        done.addErrback(self._not_sent, wait)
         self._working.add(done)
         done.addCallback(self._worked, wait, done)
 
@@ -147,16 +147,13 @@ class Keeper:
         wait.working = False
         self._working.discard(done)
 
-    def _failed(self, failure: Failure, wait: _Wait) -> None:
-        if not self._stopped:
-            self._not_sent(failure, wait)
-
     def _not_sent(self, failure: Failure, wait: _Wait) -> None:
-        log.warn(
-            "{queue}: messages whose time has come can't be passed on yet: {reason}",
-            queue=wait.name,
-            reason=failure.getErrorMessage(),
-        )
+        if self._broker.up and not self._stopped:
+            log.warn(
+                "{queue}: messages whose time has come can't be passed on yet: {reason}",
+                queue=wait.name,
+                reason=failure.getErrorMessage(),
+            )
         self._look_at(wait, TROUBLE_PAUSE_S)
 
     async def _work(self, wait: _Wait) -> None:
@@ -185,8 +182,7 @@ class Keeper:
         try:
             message = decode(wait.queue, 0, got.properties, got.body, self._clock.wall_ms())
         except Unreadable as error:
-            log.error("{queue}: a message can't be read: {why}", queue=wait.name, why=str(error))
-            sent = self._unreadable(wait.queue, got)
+            sent = self._unreadable(wait.queue, got, str(error))
         else:
             sent = wait.pass_on(message)
         sent.addCallback(lambda _: desk.ack(got))

@@ -18,8 +18,6 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-import msgspec
-from msgspec import Raw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure as Trouble
@@ -27,7 +25,12 @@ from twisted.python.failure import Failure as Trouble
 from iii.errors import Code
 from iii.modules.queue.adapters.rabbitmq.absent import Absent
 from iii.modules.queue.adapters.rabbitmq.aside import Aside
-from iii.modules.queue.adapters.rabbitmq.codec import KEPT_FAILURES, Unreadable, decode
+from iii.modules.queue.adapters.rabbitmq.codec import (
+    KEPT_FAILURES,
+    Unreadable,
+    decode,
+    unreadable,
+)
 from iii.modules.queue.adapters.rabbitmq.ends import Attempt, Ends, attempt_of
 from iii.modules.queue.adapters.rabbitmq.post import LONGEST_WAIT_MS, SOON_MS
 from iii.modules.queue.adapters.rabbitmq.retries import TROUBLE_PAUSE_S, Retries
@@ -323,16 +326,8 @@ class Lane:
 
     def _unreadable(self, delivery: Delivery, why: str) -> None:
         log.error("{queue}: a message can't be read: {why}", queue=str(self.queue), why=why)
-        message = Message.new(
-            self._seq,
-            delivery.properties.message_id or "unreadable",
-            0,
-            _as_text(delivery.body),
-            Details(reason="unreadable"),
-            created_ms=self._clock.wall_ms(),
-            due_ms=self._clock.wall_ms(),
-        )
-        message.details.failures = [Failure(message.due_ms, Code.DESERIALIZATION_ERROR, why)]
+        now_ms = self._clock.wall_ms()
+        message = unreadable(self._seq, delivery.properties, delivery.body, why, now_ms)
         self.when_sent(self._post.bury(self.queue, message, self.settings), delivery)
 
     # Running ---------------------------------------------------------------------------
@@ -560,10 +555,6 @@ class Lane:
                 reason=failure.getErrorMessage(),
             )
             self._wakeups.add(TROUBLE_PAUSE_S, partial(self.consumer.give_back, delivery))
-
-
-def _as_text(body: bytes) -> Raw:
-    return Raw(msgspec.json.encode(body.decode(errors="replace")))
 
 
 def _passing(waiter: Deferred[None]) -> Callable[[object], object]:

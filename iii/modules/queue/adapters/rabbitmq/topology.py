@@ -7,7 +7,8 @@ mind is forgotten with the connection, because the broker that comes back may be
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -36,12 +37,15 @@ class Topology:
         self._told: set[str] = set()
         #: topics of which the queue is a group: bound to the exchange
         self.subscribed: set[QueueName] = set()
-        #: queues that are being changed: what they need is made afterwards
-        self._changing: dict[QueueName, DeferredLock] = {}
+        #: groups that have their binding
+        self._bound: set[QueueName] = set()
+        #: queues that are being changed, and who waits until they are
+        self._changing: dict[QueueName, list[Deferred[None]]] = {}
 
     def forget(self) -> None:
         """The connection was lost."""
         self._there.clear()
+        self._bound.clear()
 
     def settings_of(self, queue: QueueName, settings: LaneSettings) -> None:
         """What ``queue`` is to be declared with."""
@@ -80,32 +84,65 @@ class Topology:
         queue = self._names.delayed(topic).queue
         return self._once(queue, lambda: self._declare(queue))
 
-    async def settled(self, queue: QueueName) -> None:
-        """Wait until nothing is being made for ``queue``."""
-        for what in (queue, ("queue", queue)):
-            while what in self._pending:
-                waiter: Deferred[None] = Deferred()
-                self._pending[what].append(waiter)
-                try:
-                    await waiter
-                except BrokerError as error:
-                    log.debug("{queue}: {reason}", queue=str(queue), reason=error.message)
+    @asynccontextmanager
+    async def change(self, queue: QueueName) -> AsyncIterator[None]:
+        """While ``queue`` is changed nothing is made for it; it is made anew afterwards.
 
-    def dropped(self, queue: QueueName) -> None:
-        """``queue`` was deleted."""
+        One at a time for each queue.
+        """
+        await self._settled(queue)
+        waiting = self._changing[queue] = []
+        self._dropped(queue)
+        try:
+            yield
+        finally:
+            del self._changing[queue]
+            for waiter in waiting:
+                waiter.callback(None)
+
+    async def _settled(self, queue: QueueName) -> None:
+        """Wait until nothing is being made for ``queue``."""
+        while True:
+            making = self._pending.get(queue) or self._pending.get(("queue", queue))
+            if making is None:
+                return
+            waiter: Deferred[None] = Deferred()
+            making.append(waiter)
+            try:
+                await waiter
+            except BrokerError as error:
+                log.debug("{queue}: {reason}", queue=str(queue), reason=error.message)
+
+    async def _changed(self, queue: QueueName) -> None:
+        """Wait until ``queue`` is not being changed."""
+        while queue in self._changing:
+            waiter: Deferred[None] = Deferred()
+            self._changing[queue].append(waiter)
+            await waiter
+
+    def _dropped(self, queue: QueueName) -> None:
+        """Nothing is known to be there for ``queue``."""
         place = self._names.place(queue)
+        self._bound.discard(queue)
         self._there -= {queue, ("queue", queue)}
         self._there = {
             one for one in self._there if not (isinstance(one, tuple) and one[0] == place.waits)
         }
 
-    async def bind(self, queue: QueueName) -> None:
-        """``queue`` is a group: messages of its topic are copied to it from now on."""
+    def expect(self, queue: QueueName) -> None:
+        """``queue`` is a group: ``bind`` is going to bind it, and nobody publishes before."""
         if queue not in self.subscribed:
             self.subscribed.add(queue)
-            await self.settled(queue)
             self._there.discard(queue)
-        await self.ensure(queue)
+
+    async def bind(self, queue: QueueName) -> None:
+        """``queue`` is a group: messages of its topic are copied to it from now on."""
+        self.expect(queue)
+        if queue not in self._bound:
+            await self._settled(queue)
+            self._there.discard(queue)
+            await self.ensure(queue)
+            self._bound.add(queue)
 
     def heard(self, queue: QueueName, subscribed: bool) -> None:
         """Another engine says whether ``queue`` is a group."""
@@ -118,10 +155,8 @@ class Topology:
     async def unbind(self, queue: QueueName) -> None:
         """``queue`` is no group any more."""
         self.subscribed.discard(queue)
-        await self.settled(queue)
-        self._there.discard(queue)
         place = self._names.place(queue)
-        async with self._broker.desk() as desk:
+        async with self.change(queue), self._broker.desk() as desk:
             await desk.unbind(place.queue, place.exchange, place.key)
             await desk.unbind(place.queue, place.exchange, "")
 
@@ -131,6 +166,7 @@ class Topology:
         if queue.kind == "named":
             await self.ensure_queue(queue)
             return
+        await self._changed(queue)
         place = self._names.place(queue)
         async with self._broker.desk() as desk:
             # One of type ``fanout`` is a newer release's; our bindings suit both.
@@ -141,6 +177,7 @@ class Topology:
                 await desk.bind(place.queue, place.exchange, place.key)
 
     async def _make_queue(self, queue: QueueName) -> None:
+        await self._changed(queue)
         place = self._names.place(queue)
         more = self._priority(queue)
         async with self._broker.desk() as desk:
