@@ -9,6 +9,7 @@ others.  The yardstick's engine doesn't know the broker, or it would share its q
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from benchmarks.brokers import RabbitServer, RedisServer
 from benchmarks.configs import queue_config, rabbitmq_config, redis_queue_config
@@ -59,8 +60,12 @@ class BrokerQueue(Suite):
         """
         if plan.against is not None:
             raise BenchmarkError(f"{self.name} has no --against: both would share one broker")
-        with self.broker:
+        with self.surroundings():
             return super().run(plan, note)
+
+    def surroundings(self) -> AbstractContextManager[object]:
+        """Suite: the broker."""
+        return self.broker
 
 
 class RedisQueue(BrokerQueue):

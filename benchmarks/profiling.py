@@ -20,7 +20,7 @@ def profile(suite: Suite, seconds: int, top: int) -> None:
         with tempfile.TemporaryDirectory(prefix="iii-bench-profile-") as directory:
             file = Path(directory) / "profile"
             plan = Plan(1, seconds, python_options=("-m", "cProfile", "-o", str(file)))
-            with Side(suite.situations(plan)[0], plan) as side:
+            with suite.surroundings(), Side(suite.situations(plan)[0], plan) as side:
                 suite.prepare(side)
                 measure.take(side, seconds)
             if not file.exists():

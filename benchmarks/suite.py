@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -193,6 +193,10 @@ class Suite:
     def situations(self, plan: Plan) -> tuple[Situation, ...]:
         """The main situation, then the one it is compared with, if any."""
         return Situation("engine", ENGINE), Situation("baseline", BASELINE)
+
+    def surroundings(self) -> AbstractContextManager[object]:
+        """What has to run beside the sides, before the situations are known."""
+        return nullcontext()
 
     def prepare(self, side: Side) -> None:
         """Start the workers of a side."""

@@ -7,18 +7,21 @@ Everything a person may want to check is in there, nothing that is secret
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct
 
 from iii._version import __version__
 from iii.catalogue import load_class
 from iii.engine.ids import uuid4_text
+from iii.engine.invocations import Call
 from iii.engine.module import ModuleApi
+from iii.engine.native import Empty
 from iii.entries import Entry
-from iii.errors import Code, ConfigError, InvocationError
+from iii.errors import ConfigError
 from iii.masking import masked
 from iii.net import effective_host
 
@@ -30,12 +33,6 @@ DEFAULT = "default"
 ENGINE = "engine"
 #: A program that runs an engine inside itself.
 PROGRAM = "program"
-
-
-class Asked(Struct):
-    """These functions take nothing; who asks is added by the engine."""
-
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class Endpoint(Struct):
@@ -139,12 +136,17 @@ class Showing:
             "engine::config::get": (self.config, Shown, "The configuration, without secrets"),
             "engine::modules::list": (self.modules, ModuleRows, "The modules and how they are"),
         }
-        for id, (handler, gives, description) in about.items():
-            api.function(id, handler, takes=Asked, gives=gives, description=description)
+        for id, (tell, gives, description) in about.items():
+            handler = partial(self._told, tell)
+            api.function(id, handler, gives=gives, description=description, wants_call=True)
 
-    def instance(self, asked: Asked) -> Instance:
+    def _told(self, tell: Callable[[], Struct], _: Empty, call: Call) -> Struct:
+        """Whoever asks may do everything, or is refused."""
+        self._engine.check_unrestricted(call.caller)
+        return tell()
+
+    def instance(self) -> Instance:
         """``engine::instance::info``."""
-        self._check(asked)
         engine, clock = self._engine, self._engine.clock
         waiting = engine.not_ready()
         return Instance(
@@ -158,9 +160,8 @@ class Showing:
             dict(self._endpoints()),
         )
 
-    def config(self, asked: Asked) -> Shown:
+    def config(self) -> Shown:
         """``engine::config::get``."""
-        self._check(asked)
         configuration = self._service.configuration
         source = configuration.source
         listeners = [_plain(each) for each in configuration.worker_listeners]
@@ -174,9 +175,8 @@ class Showing:
             [str(problem) for problem in configuration.warnings],
         )
 
-    def modules(self, asked: Asked) -> ModuleRows:
+    def modules(self) -> ModuleRows:
         """``engine::modules::list``."""
-        self._check(asked)
         counts: dict[str, int] = {}
         for function in self._engine.functions:
             name = getattr(function.spec.owner, "module", None)
@@ -186,11 +186,6 @@ class Showing:
         return ModuleRows([self._row(each, endpoints, counts) for each in self._service.modules])
 
     # Inside ----------------------------------------------------------------------------
-
-    def _check(self, asked: Asked) -> None:
-        worker = self._engine.workers.get(asked.caller)
-        if worker is not None and worker.access is not None:
-            raise InvocationError(Code.FORBIDDEN, "this is for workers that may do everything")
 
     def _row(
         self, service: ModuleService, endpoints: Mapping[str, Endpoint], counts: Mapping[str, int]

@@ -103,7 +103,7 @@ class Registry(TestCase):
             " ".join(SUITES),
             "http_single_route http_many_routes http_concurrency rpc connections idle "
             "state stream fanout large_store queue backlog cron observability "
-            "redis_state redis_queue rabbitmq bridge",
+            "redis_state redis_queue rabbitmq bridge console",
         )
 
     def test_the_ratio_targets_are_those_of_the_issue(self) -> None:
@@ -165,6 +165,7 @@ class Registry(TestCase):
                 ("rabbitmq", "enqueue acknowledged, 64 in flight"): ("at least", 0.1),
                 ("rabbitmq", "named queue, concurrency 50, enqueue to handled"): ("at least", 0.06),
                 ("bridge", "call through a second engine, 64 in flight, 16 B"): ("at least", 0.3),
+                ("console", "GET, 32 connections"): ("at least", 0.93),
             },
         )
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 from iii.catalogue import Catalogue
 from iii.masking import masked
 from iii.service import EngineService, with_module, with_port
-from iii.showing import Asked, Showing
+from iii.showing import Showing
 from iii.testing import in_process
 from tests.config_case import ConfigCase
 from tests.support.engine_case import RawWorker
@@ -74,7 +74,7 @@ class Shown(ConfigCase):
     def shown(self, text: str, environ: dict[str, str] | None = None) -> Any:
         """The answer."""
         service = EngineService(reactor, self.load(text, environ), environ={})
-        return msgspec.to_builtins(Showing(service).config(Asked()))
+        return msgspec.to_builtins(Showing(service).config())
 
     def test_every_value_says_where_it_is_from(self) -> None:
         shown = self.shown(TEXT, {"III_HOST": "10.0.0.7"})
@@ -98,7 +98,7 @@ class Shown(ConfigCase):
 
     def test_what_the_engine_chose(self) -> None:
         service = EngineService(reactor, with_port(self.load("port: 0\n"), 0), environ={})
-        rows = {row.name: row for row in Showing(service).config(Asked()).modules}
+        rows = {row.name: row for row in Showing(service).config().modules}
         self.assertEqual(rows["iii-observability"].sources["prometheus_port"], "engine")
         self.assertEqual(rows["iii-observability"].source, "default")
 
@@ -132,5 +132,9 @@ class Restricted(TestCase):
             ("engine::channels::list", {}),
             ("engine::workers::disconnect", {"worker_id": guest.id}),
         ):
-            error = await guest.error_of(function_id, data)
-            self.assertEqual(error["code"], "FORBIDDEN", function_id)
+            for said in (data, data | {"_caller_worker_id": "x"}):
+                error = await guest.error_of(function_id, said)
+                self.assertEqual(error["code"], "FORBIDDEN", function_id)
+        # With an input that has no room for the name of who asks.
+        error = await guest.error_of("engine::config::get", None)
+        self.assertEqual(error["code"], "FORBIDDEN")

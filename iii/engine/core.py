@@ -19,6 +19,7 @@ from iii.engine.bindings import Binding, functions_in
 from iii.engine.channels import Channels
 from iii.engine.clock import Clock, Timer
 from iii.engine.functions import FunctionOwner, Functions, Routing
+from iii.engine.history import History
 from iii.engine.ids import next_id
 from iii.engine.instruments import Instruments
 from iii.engine.invocations import (
@@ -73,6 +74,8 @@ class Engine:
         self.triggers = Triggers()
         self.channels = Channels(self.clock)
         self.invocations = Invocations(self.functions, self.clock, limit_s=invocation_limit_s)
+        #: calls that are over, while a module wants them kept
+        self.history = History()
         self.instruments = Instruments()
         #: what can be watched
         self.feeds = Feeds()

@@ -38,7 +38,6 @@ ENTRY_BYTES = 900
 BLOCK_CALLS = 64
 #: So many blocks at least, when bytes are the limit.
 _BLOCKS = 32
-_ORDINARY_BYTES = 16 * 1024
 MAX_REPLAYS = 1_000
 MAX_ERROR_CHARS = 4_000
 MAX_STACK_CHARS = 16_000
@@ -91,17 +90,58 @@ class KeptCall(NamedTuple):
         return len(self.input) == self.input_size
 
 
-_Fields = tuple[object, ...]
+_Meta = tuple[
+    str,
+    str,
+    str | None,
+    int,
+    int,
+    int,
+    int,
+    Error | None,
+    str | None,
+    str | None,
+    str | None,
+    str | None,
+    int,
+    float,
+    float,
+]
+"""A ``KeptCall`` with lengths in place of its values; -1: there is none."""
+
 _encode_into = msgspec.msgpack.Encoder().encode_into
-_decode = msgspec.msgpack.Decoder(list[KeptCall]).decode
+_decode = msgspec.msgpack.Decoder(list[_Meta]).decode
 
 #: Blocks are packed in here: memory that is always at hand.
 _scratch = bytearray()
 
 
-def _encode(block: list[_Fields]) -> bytes:
-    _encode_into(block, _scratch)
-    return bytes(_scratch)
+class _Block(NamedTuple):
+    """Calls, packed: what there is to say of them, and all their values in one row."""
+
+    number: int
+    said: bytes
+    values: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.said) + len(self.values)
+
+    def calls(self) -> list[KeptCall]:
+        """The oldest first."""
+        found, at = [], 0
+        for meta in _decode(self.said):
+            values: list[bytes | None] = []
+            for length in (meta[3], meta[5], meta[12]):
+                values.append(None if length < 0 else self.values[at : at + length])
+                at += max(0, length)
+            found.append(_kept(meta, values))
+        return found
+
+
+def _packed(said: list[_Meta], values: list[Any]) -> _Block:
+    _encode_into(said, _scratch)
+    return _Block(len(said), bytes(_scratch), b"".join(values))
 
 
 class History:
@@ -115,9 +155,9 @@ class History:
         # The open block comes on top of what is packed.
         self._block_bytes = max_bytes // _BLOCKS
         self._packed_limit = max_bytes - self._block_bytes
-        #: how many calls, and they
-        self._blocks: deque[tuple[int, bytes]] = deque()
-        self._open: list[_Fields] = []
+        self._blocks: deque[_Block] = deque()
+        self._said: list[_Meta] = []
+        self._values: list[Any] = []
         self._open_bytes = 0
         self._packed_bytes = 0
         self._packed_calls = 0
@@ -126,7 +166,7 @@ class History:
         self.replays: dict[str, str] = {}
 
     def __len__(self) -> int:
-        return min(self._packed_calls + len(self._open), MAX_KEPT_CALLS)
+        return min(self._packed_calls + len(self._said), MAX_KEPT_CALLS)
 
     @property
     def size(self) -> int:
@@ -136,7 +176,7 @@ class History:
     @property
     def added(self) -> int:
         """How many calls were ever kept."""
-        return self._forgotten + self._packed_calls + len(self._open)
+        return self._forgotten + self._packed_calls + len(self._said)
 
     # While calls are under way -------------------------------------------------------------
 
@@ -149,14 +189,54 @@ class History:
 
     def add(self, call: Call, result: Raw | None, error: ErrorBody | None, ended: float) -> None:
         """``call``, whose input was kept, is over."""
-        told = None if error is None else _told(error)
-        fields = _fields(call, result, told, ended)
-        size = ENTRY_BYTES + fields[4] + fields[6]  # type: ignore[operator]
-        if size > _ORDINARY_BYTES or told is not None or call.metadata is not None:
-            size = _weight(fields)
-        self._open.append(fields)
-        self._open_bytes += size
-        if len(self._open) >= BLOCK_CALLS or self._open_bytes >= self._block_bytes:
+        values = self._values
+        value: Any = call.input
+        if type(value) is Raw:
+            length = size = len(value)
+        else:
+            value, size = value
+            length = len(value)
+        values.append(value)
+        weight = ENTRY_BYTES + length
+        result_length = result_size = -1
+        if result is not None:
+            value = result
+            result_length = result_size = len(result)
+            if result_size > KEPT_VALUE_BYTES:
+                value, result_length = _cut(result).beginning, KEPT_VALUE_BYTES
+            values.append(value)
+            weight += result_length
+        metadata_length = -1
+        if call.metadata is not None:
+            metadata_length = len(call.metadata)
+            values.append(call.metadata)
+            weight += metadata_length
+        told: Error | None = None
+        if error is not None:
+            told = _told(error)
+            weight += len(told[1]) + len(told[2] or "")
+        said = self._said
+        said.append(
+            (
+                call.id,
+                call.function_id,
+                call.namespace,
+                length,
+                size,
+                result_length,
+                result_size,
+                told,
+                call.traceparent,
+                call.caller,
+                getattr(call.owner, "id", None) if call.dispatched else None,
+                call.trigger,
+                metadata_length,
+                call.started,
+                ended,
+            )
+        )
+        self._open_bytes += weight
+        if len(said) >= BLOCK_CALLS or self._open_bytes >= self._block_bytes:
             self._pack()
         if self.heard is not None:
             self.heard()
@@ -164,27 +244,27 @@ class History:
     def _pack(self) -> None:
         """Close the open block, and let go of the oldest, as many as it takes."""
         blocks = self._blocks
-        packed = _encode(self._open)
-        blocks.append((len(self._open), packed))
-        self._packed_bytes += len(packed)
-        self._packed_calls += len(self._open)
-        self._open, self._open_bytes = [], 0
+        block = _packed(self._said, self._values)
+        blocks.append(block)
+        self._packed_bytes += block.size
+        self._packed_calls += block.number
+        self._said, self._values, self._open_bytes = [], [], 0
         while blocks and (
             self._packed_bytes > self._packed_limit
-            or self._packed_calls - blocks[0][0] >= MAX_KEPT_CALLS
+            or self._packed_calls - blocks[0].number >= MAX_KEPT_CALLS
         ):
-            count, packed = blocks.popleft()
-            self._packed_bytes -= len(packed)
-            self._packed_calls -= count
-            self._forgotten += count
+            block = blocks.popleft()
+            self._packed_bytes -= block.size
+            self._packed_calls -= block.number
+            self._forgotten += block.number
 
     # Looking -------------------------------------------------------------------------------
 
     def newest(self) -> Iterator[KeptCall]:
         """All of them, the newest first."""
         left = len(self)
-        for packed in (_encode(self._open), *(block for _, block in reversed(self._blocks))):
-            for call in reversed(_decode(packed)):
+        for block in (_packed(self._said, self._values), *reversed(self._blocks)):
+            for call in reversed(block.calls()):
                 if not left:
                     return
                 left -= 1
@@ -204,58 +284,38 @@ class History:
         """Forget all of them."""
         self._forgotten = self.added
         self._blocks.clear()
-        self._open = []
+        self._said, self._values = [], []
         self._open_bytes = self._packed_bytes = self._packed_calls = 0
         self.replays.clear()
 
 
 def as_kept(call: Call, now: float) -> KeptCall:
     """A call under way, whose input is kept, as if it ended now without a result."""
-    return _decode(_encode([_fields(call, None, None, now)]))[0]
-
-
-def _fields(call: Call, result: Raw | None, error: Error | None, ended: float) -> _Fields:
-    """``KeptCall``, ready to be packed."""
-    kept = call.input
-    if type(kept) is Raw:
-        data: memoryview | bytes = memoryview(kept)
-        size = len(kept)
-    else:
-        data, size = kept  # type: ignore[misc]
-    value: memoryview | bytes | None = None
-    value_size = 0
-    if result is not None:
-        value, value_size = memoryview(result), len(result)
-        if value_size > KEPT_VALUE_BYTES:
-            value = bytes(value[:KEPT_VALUE_BYTES])
-    metadata = call.metadata
-    return (
+    kept: Any = call.input
+    beginning, size = (bytes(kept), len(kept)) if type(kept) is Raw else kept
+    return KeptCall(
         call.id,
         call.function_id,
         call.namespace,
-        data,
+        beginning,
         size,
-        value,
-        value_size,
-        error,
+        None,
+        -1,
+        None,
         call.traceparent,
         call.caller,
-        call.owner.id if call.dispatched else None,  # type: ignore[union-attr]
+        getattr(call.owner, "id", None) if call.dispatched else None,
         call.trigger,
-        None if metadata is None else memoryview(metadata),
+        None if call.metadata is None else bytes(call.metadata),
         call.started,
-        ended,
+        now,
     )
 
 
-def _weight(fields: _Fields) -> int:
-    """What an unusual call takes until it is packed."""
-    error: Any = fields[7]
-    values: Any = (fields[3], fields[5], fields[12])
-    size = sum(len(value) for value in values if value is not None)
-    if error is not None:
-        size += len(error[1]) + len(error[2] or "")
-    return ENTRY_BYTES + size
+def _kept(meta: _Meta, values: list[bytes | None]) -> KeptCall:
+    fields: list[Any] = list(meta)
+    fields[3], fields[5], fields[12] = values
+    return KeptCall._make(fields)
 
 
 def _cut(value: Raw) -> Cut:

@@ -23,7 +23,6 @@ from iii.engine.channels import Channels
 from iii.engine.clock import Clock
 from iii.engine.external import Accept, ExternalFunction, external_functions
 from iii.engine.functions import FunctionOwner, FunctionSpec
-from iii.engine.history import History
 from iii.engine.holding import Holding
 from iii.engine.ids import next_id
 from iii.engine.instruments import Instrument, Instruments, Kind, Read
@@ -458,12 +457,12 @@ class ModuleApi:
     def keep_calls(self) -> None:
         """Keep calls that are over, for ``engine::invocations::…``."""
         invocations = self._engine.invocations
-        before = invocations.history
-        history = invocations.history = before or History()
+        if invocations.history is not None:
+            return
+        invocations.history = self._engine.history
 
         def withdraw() -> None:
-            if before is None and invocations.history is history:
-                invocations.history = None
+            invocations.history = None
 
         self._undo.append(withdraw)
 

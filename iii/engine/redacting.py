@@ -29,6 +29,8 @@ HIDDEN_KEYS = (
     "secret",
     "credential",
 )
+#: Hidden whatever a configuration says: with it anybody could read or write a channel.
+CHANNEL_KEY = "access_key"
 _MAX_DEPTH = 100
 
 
@@ -36,14 +38,14 @@ class Redactor:
     """Replaces the values of some keys."""
 
     def __init__(self, keys: Iterable[str] = HIDDEN_KEYS) -> None:
-        self._keys = frozenset(key.lower() for key in keys)
+        self._keys = frozenset((CHANNEL_KEY, *(key.lower() for key in keys)))
         names = b"|".join(re.escape(key.encode()) for key in sorted(self._keys))
         # An escape may spell any letter of a key.
-        self._suspicious = re.compile(names + rb"|\\u", re.IGNORECASE) if names else None
+        self._suspicious = re.compile(names + rb"|\\u", re.IGNORECASE)
 
     def is_clean(self, value: bytes | memoryview) -> bool:
         """Whether none of the keys can be in ``value``, JSON or the beginning of it."""
-        return self._suspicious is None or self._suspicious.search(value) is None
+        return self._suspicious.search(value) is None
 
     def redacted(self, value: Raw) -> Raw:
         """``value`` without what is hidden; itself when that is nothing."""

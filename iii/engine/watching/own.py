@@ -12,6 +12,7 @@ from iii.engine.history import History, KeptCall
 from iii.engine.invocationcalls import NOT_KEPT
 from iii.engine.invocationrows import InvocationRow, Rows
 from iii.engine.invocations import Call
+from iii.engine.rows import worker_row
 from iii.engine.watching.feeds import Feed, Items, Outlet, Source
 from iii.engine.watching.functions import WatchFunctions
 from iii.engine.watching.protocol import Inspector, Kept, MessageRow
@@ -87,27 +88,26 @@ class OwnTopics:
         """``workers``: who comes and goes at once, figures every few seconds."""
         workers = self._engine.workers
 
+        def read() -> list[Row]:
+            rows: list[Row] = self._discovery.workers(EVERYTHING)["workers"]
+            return rows
+
         def changed(event: str, worker: Worker) -> None:
             if event == "worker_disconnected":
                 source.drop(worker.id)
-            else:
-                for row in self._worker_rows(Query(worker_id=worker.id, view="classic")):
-                    source.put(row)
+            elif not worker.telemetry_only:
+                source.put(worker_row(worker, self._engine.worker_metrics(worker)))
 
         source = RowSource(
             outlet,
             self._engine.clock,
             "id",
-            lambda: self._worker_rows(EVERYTHING),
+            read,
             every_s=LOOK_S,
             closed=lambda: workers.unlisten(changed),
         )
         workers.listen(changed)
         return source
-
-    def _worker_rows(self, query: Query) -> list[Row]:
-        rows: list[Row] = self._discovery.workers(query)["workers"]
-        return rows
 
     def functions(self, argument: str, outlet: Outlet) -> Source:
         """``functions``; rows are told apart by namespace and id (``key``)."""

@@ -60,6 +60,7 @@ class Topic:
         self._subscriptions: dict[Subscription, None] = {}
         self._beginning: dict[Subscription, Deferred[Items]] = {}
         self._lingering: Timer | None = None
+        self._closed = False
         self._source: Source = feed.open(argument, self)
 
     def __len__(self) -> int:
@@ -95,6 +96,8 @@ class Topic:
 
     def leave(self, subscription: Subscription) -> None:
         """It doesn't any more."""
+        if self._closed:
+            return
         self._subscriptions.pop(subscription, None)
         self._beginning.pop(subscription, None)
         if not len(self) and self._lingering is None:
@@ -102,6 +105,7 @@ class Topic:
 
     def close(self) -> None:
         """End it; who still watches is told."""
+        self._closed = True
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
         for subscription in [*self._subscriptions, *self._beginning]:

@@ -43,11 +43,11 @@ class ConsoleModule(Module):
         settings: ConsoleConfig = self.settings
         token = settings.token or os.environ.get("III_CONSOLE_TOKEN") or None
         settings = replace(settings, token=token)
-        engine.keep_calls()
         server = ConsoleServer(engine.reactor, engine.clock, LocalEngine(engine), settings)
         if server.refusal is not None:
             log.warn("{why}", why=server.refusal)
             return
+        engine.keep_calls()
         try:
             server.start()
         except StartError as error:

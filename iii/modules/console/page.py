@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from iii.engine.clock import Clock
 from iii.errors import Code, IIIError
 from iii.modules.console.backend import Backend, NotConnected, TooLate
+from iii.websocket.codes import CLOSE_OVERLOAD
 from iii.websocket.outbox import Outbox
 
 log = Logger()
@@ -36,6 +37,8 @@ WAIT_MS = 20_000
 ANSWER_S = WAIT_MS / 1000 + 5
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_WISHES = 64
+#: Who asks for more although so much waits to be read is cut off; several answers fit in.
+MAX_UNREAD_BYTES = 8 * 1024 * 1024
 #: Between looks whether an engine that is away is back: its link tries again by itself, less
 #: and less often.
 AGAIN_S = 1.0
@@ -119,6 +122,9 @@ class Page:
     def received(self, payload: bytes, is_binary: bool) -> None:
         """Role: the page wants something."""
         if not self._open:
+            return
+        if self._outbox.queued > MAX_UNREAD_BYTES:
+            self._socket.sendClose(CLOSE_OVERLOAD, "this page asks and does not read")
             return
         if len(payload) > MAX_REQUEST_BYTES:
             self._socket.sendClose(1009, f"a request has at most {MAX_REQUEST_BYTES} bytes")

@@ -71,6 +71,7 @@ class HttpModule(Module):
             takes=RoutesInput,
             gives=RouteRows,
             description="List the routes and how they do",
+            wants_call=True,
         )
         log.info("http listens on {addresses}", addresses=", ".join(map(shown, self._ports)))
         if self._config.error_format == "legacy":

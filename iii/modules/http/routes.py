@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct
 
 from iii.engine.bindings import Binding
 from iii.engine.callcounts import quantile
+from iii.engine.invocations import Call
 from iii.engine.workers import Access
 from iii.modules.http.entry import Entry
 from iii.modules.http.figures import RouteFigures
@@ -23,7 +24,6 @@ class RoutesInput(Struct):
     search: str | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LISTED_ROUTES)] = MAX_LISTED_ROUTES
     offset: Annotated[int, Meta(ge=0)] = 0
-    caller: str | None = field(name="_caller_worker_id", default=None)
 
 
 class RouteRow(Struct):
@@ -65,10 +65,10 @@ class RouteList:
     def __init__(self, service: HttpService) -> None:
         self._service = service
 
-    def listed(self, asked: RoutesInput) -> RouteRows:
+    def listed(self, asked: RoutesInput, call: Call) -> RouteRows:
         """``engine::http::routes``: by path, then method."""
         api = self._service.api
-        worker = None if asked.caller is None else api.worker(asked.caller)
+        worker = None if call.caller is None else api.worker(call.caller)
         access = None if worker is None else worker.access
         needle = (asked.search or "").lower()
         rows = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.engine_case import EngineCase
 
 
@@ -59,3 +61,35 @@ class Watching(EngineCase):
         for there in (True, False):
             done = await worker.call("engine::watch::unsubscribe", {**session, "id": "w"})
             self.assertEqual(done["done"], there)
+
+
+class Nothing:
+    """What a worker may that may do nothing but call."""
+
+    def may_call(self, id: str, namespace: str | None = None) -> bool:
+        return True
+
+
+class Restricted(EngineCase):
+    """A worker that may not do everything, whatever it may call."""
+
+    async def test_it_may_neither_watch_nor_read_what_others_say(self) -> None:
+        worker = await self.worker()
+        found: Any = self.engine.workers.get(worker.id)
+        found.access = Nothing()
+        self.engine.invocations.history = self.engine.history
+        for id, data in (
+            ("engine::watch::open", None),
+            ("engine::watch::open", {}),
+            ("engine::watch::next", {"session": "x"}),
+            ("engine::invocations::list", None),
+            ("engine::invocations::list", {}),
+            ("engine::invocations::get", {"invocation_id": "x"}),
+            ("engine::invocations::replay", {"invocation_id": "x"}),
+            ("engine::invocations::cancel", {"invocation_id": "x"}),
+            ("engine::invocations::clear", {}),
+            ("engine::workers::protocol", {"worker_id": worker.id}),
+            ("engine::channels::list", None),
+            ("engine::workers::disconnect", {"worker_id": worker.id}),
+        ):
+            self.assertEqual((await worker.error_of(id, data))["code"], "FORBIDDEN", id)

@@ -292,3 +292,13 @@ class Ending(WatchingCase):
         with self.assertRaises(InvocationError):
             self.watch(session, id="one more")
         self.watch(session, id="0")  # instead of what it was
+
+    def test_a_topic_that_was_taken_back_is_closed_once(self) -> None:
+        session = self.sessions.open(None)
+        late = News()
+        feed = self.bring("late", late)
+        self.watch(session, "late")
+        self.feeds.remove("late", feed)
+        self.heard(session)
+        self.time.advance(10)
+        self.assertEqual(late.open_now, 0)

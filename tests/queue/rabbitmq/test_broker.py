@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from iii.modules.queue.adapters.rabbitmq import retries
 from iii.rabbitmq import desk, publisher
 from tests.queue.contract.rabbitmq import RabbitMQ
 from tests.queue.rabbitmq.cases import RabbitCase
@@ -30,7 +31,7 @@ class Restarts(RabbitCase):
 
     backend_class = OwnBroker
     backend: OwnBroker
-    queues = {"mail": {"max_retries": 0}}
+    queues = {"mail": {"max_retries": 0}, "again": {"max_retries": 3, "backoff_ms": 100}}
 
     @probe("03.49")
     async def test_the_broker_is_killed_and_comes_back(self) -> None:
@@ -106,6 +107,23 @@ class Restarts(RabbitCase):
         self.assertEqual(await self.handled(worker), ["back"])
         await self.counts("mail", depth=0, delivered=3)
         await self.idle(worker)
+
+    async def test_no_retry_is_lost_when_the_broker_is_killed(self) -> None:
+        """Neither those that are held nor those that wait on the broker."""
+        self.patch(retries, "MAX_HELD_RETRIES", 15)
+        worker = await self.worker("f")
+        for number in range(30):
+            await self.enqueue("again", "f", number)
+        await self.failed(worker, 30)
+        await worker.settled()
+        self.backend.broker.kill()
+        self.backend.broker.start()
+        await self.enqueue_when_back()
+        got: set[Any] = set()
+        while len(got) < 31:
+            got |= set(await self.handled(worker))
+        self.assertEqual(got, {*range(30), "back"})
+        await self.counts("again", depth=0, delayed=0)
 
     async def enqueue_when_back(self) -> None:
         """Put a message as soon as that is possible."""

@@ -394,29 +394,43 @@ class RabbitAdapter(QueueAdapter):
         self, source: QueueName, targets: list[QueueName], limit: int | None = None
     ) -> int:
         """Adapter: messages go to other queues."""
-        for target in targets:
-            await self._topology.ensure(target)
-            await self._topology.ensure_queue(target)
-            self._meet(target)
-        moved = await self._shelf.move(source, targets, limit)
+        moved = await self._move(source, targets, limit)
         for target in targets:
             await self._pass_on(target)
         return moved
 
+    async def _move(self, source: QueueName, targets: list[QueueName], limit: int | None) -> int:
+        if source.kind != "topic" or self._is_subscribed(source):
+            return await self._shift(source, targets, limit)
+        # It is only what the topic kept.  What is published after somebody has subscribed
+        # the topic itself must not be among it.
+        async with self._turn(source):
+            if self._is_subscribed(source):
+                return 0
+            async with self._topology.change(source):
+                return await self._shift(source, targets, limit)
+
+    async def _shift(self, source: QueueName, targets: list[QueueName], limit: int | None) -> int:
+        for target in targets:
+            await self._topology.ensure(target)
+            await self._topology.ensure_queue(target)
+            self._meet(target)
+        return await self._shelf.move(source, targets, limit)
+
+    def _is_subscribed(self, queue: QueueName) -> bool:
+        return (self.known(queue) or LaneFacts()).subscribed
+
     async def _pass_on(self, held: QueueName) -> None:
         """What a topic keeps for its first group goes to the groups that came meanwhile."""
-        facts = self.facts()
-        if held.kind != "topic" or facts.get(held, LaneFacts()).subscribed:
+        if held.kind != "topic" or self._is_subscribed(held):
             return
         groups = [
             queue
-            for queue, of in facts.items()
+            for queue, of in self.facts().items()
             if queue.kind == "group" and queue.name == held.name and of.subscribed
         ]
         if groups:
-            for group in groups:
-                await self._topology.ensure(group)
-            await self._shelf.move(held, groups, None)
+            await self._move(held, groups, None)
 
     def _held(self, name: str) -> None:
         """A message of a topic was kept, because no group took it at that moment."""

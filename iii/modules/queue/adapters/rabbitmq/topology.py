@@ -138,11 +138,10 @@ class Topology:
     async def bind(self, queue: QueueName) -> None:
         """``queue`` is a group: messages of its topic are copied to it from now on."""
         self.expect(queue)
-        if queue not in self._bound:
-            await self._settled(queue)
+        while queue in self.subscribed and queue not in self._bound:
+            # What was being made before it was a group is not bound.
             self._there.discard(queue)
             await self.ensure(queue)
-            self._bound.add(queue)
 
     def heard(self, queue: QueueName, subscribed: bool) -> None:
         """Another engine says whether ``queue`` is a group."""
@@ -151,6 +150,7 @@ class Topology:
             self._there.discard(queue)
         elif not subscribed:
             self.subscribed.discard(queue)
+            self._bound.discard(queue)
 
     async def unbind(self, queue: QueueName) -> None:
         """``queue`` is no group any more."""
@@ -175,6 +175,8 @@ class Topology:
             await self.ensure_queue(queue)
             async with self._broker.desk() as desk:
                 await desk.bind(place.queue, place.exchange, place.key)
+            if queue in self.subscribed:
+                self._bound.add(queue)
 
     async def _make_queue(self, queue: QueueName) -> None:
         await self._changed(queue)
