@@ -33,10 +33,12 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """
     if shutil.which(command[0]) is None:
         raise SkipTest(f"{command[0]} is not on this machine")
+    # Those written in Python have modules of their own.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
         command,
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**kept, **environment},
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
