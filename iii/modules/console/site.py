@@ -181,7 +181,11 @@ class Root(Resource):
     def _login_page(
         self, refusal: Refusal | None, following: str, *, tried: bool = False
     ) -> Answer:
-        """A form for the token; it needs no script."""
+        """A form for the token; it needs no script.
+
+        Its referrer policy is its own: without a referrer the browser would say of the form
+        that it comes from nowhere (``Origin: null``), and that is refused.
+        """
         status = 200 if refusal is None else refusal.status
         why = escape(refusal.text) if tried and refusal is not None else ""
         wrong = f'<p class="error" role="alert">{why}</p>' if why else ""
@@ -193,6 +197,7 @@ class Root(Resource):
 <meta charset="utf-8">
 <title>iii console: log in</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="same-origin">
 <link rel="stylesheet" href="{base}plain.css">
 </head>
 <body>

@@ -6,9 +6,8 @@ from collections.abc import Awaitable
 
 from twisted.internet.defer import Deferred
 
+from iii.engine.adapters import Adapters
 from iii.engine.module import Module, ModuleApi
-from iii.modules.cron.adapters.local import LocalClaims
-from iii.modules.cron.adapters.redis import RedisClaims
 from iii.modules.cron.config import CronConfig, CronTrigger
 from iii.modules.cron.jobs import Jobs
 from iii.modules.cron.shapes import JobRow, RunNow, Started
@@ -19,7 +18,10 @@ class CronModule(Module):
 
     name = "iii-cron"
     config = CronConfig
-    adapters = {"kv": LocalClaims, "redis": RedisClaims}
+    adapters = Adapters(
+        kv="iii.modules.cron.adapters.local:LocalClaims",
+        redis="iii.modules.cron.adapters.redis:RedisClaims",
+    )
 
     def __init__(self, settings: CronConfig) -> None:
         super().__init__(settings)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
+from iii.engine.adapters import Adapters
 from iii.engine.fanout import Fanout
 from iii.engine.module import Module, ModuleApi
 from iii.modules.pubsub.adapter import PubSubAdapter
-from iii.modules.pubsub.adapters.local import LocalAdapter
-from iii.modules.pubsub.adapters.redis import RedisAdapter
 from iii.modules.pubsub.shapes import PublishInput, SubscribeTrigger, TopicFigures, TopicRow
 from iii.modules.pubsub.topics import Topics
 
@@ -22,7 +21,10 @@ class PubSubModule(Module):
     """Publishes messages.  Trigger type ``subscribe``."""
 
     name = "iii-pubsub"
-    adapters = {"local": LocalAdapter, "redis": RedisAdapter}
+    adapters = Adapters(
+        local="iii.modules.pubsub.adapters.local:LocalAdapter",
+        redis="iii.modules.pubsub.adapters.redis:RedisAdapter",
+    )
     adapter: PubSubAdapter
 
     def __init__(self, settings: Any) -> None:

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from iii.engine.adapters import Adapters
 from iii.engine.clock import Clock
 from iii.engine.module import Module, ModuleApi
 from iii.modules.queue.adapter import NotSupported, QueueAdapter
-from iii.modules.queue.adapters.bridge import BridgeAdapter
-from iii.modules.queue.adapters.rabbitmq import RabbitAdapter
-from iii.modules.queue.adapters.redis import RedisAdapter
 from iii.modules.queue.admin import Admin
-from iii.modules.queue.builtin import BuiltinAdapter
 from iii.modules.queue.config import QueueConfig
 from iii.modules.queue.delivery import Delivery
 from iii.modules.queue.depths import Depths
@@ -33,12 +30,12 @@ class QueueModule(Module):
 
     name = "iii-queue"
     config = QueueConfig
-    adapters = {
-        "builtin": BuiltinAdapter,
-        "redis": RedisAdapter,
-        "rabbitmq": RabbitAdapter,
-        "bridge": BridgeAdapter,
-    }
+    adapters = Adapters(
+        builtin="iii.modules.queue.builtin:BuiltinAdapter",
+        redis="iii.modules.queue.adapters.redis:RedisAdapter",
+        rabbitmq="iii.modules.queue.adapters.rabbitmq:RabbitAdapter",
+        bridge="iii.modules.queue.adapters.bridge:BridgeAdapter",
+    )
 
     def __init__(self, settings: QueueConfig) -> None:
         super().__init__(settings)

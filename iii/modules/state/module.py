@@ -10,17 +10,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from iii.engine.adapters import Adapters
 from iii.engine.fanout import Fanout
 from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.state import shapes
-from iii.modules.state.adapters.bridge import BridgeState
-from iii.modules.state.adapters.redis import RedisState
 from iii.modules.state.browsing import Browsing
 from iii.modules.state.config import StateConfig
 from iii.modules.state.service import State
 from iii.modules.state.triggers import StateTriggers
 from iii.storage.figures import show_file_size
-from iii.storage.kvstore import KvStore
 from iii.storage.store import Store
 
 # Old name → the function.
@@ -41,7 +39,11 @@ class StateModule(Module):
 
     name = "iii-state"
     config = StateConfig
-    adapters = {"kv": KvStore, "redis": RedisState, "bridge": BridgeState}
+    adapters = Adapters(
+        kv="iii.storage.kvstore:KvStore",
+        redis="iii.modules.state.adapters.redis:RedisState",
+        bridge="iii.modules.state.adapters.bridge:BridgeState",
+    )
 
     def __init__(self, settings: StateConfig) -> None:
         super().__init__(settings)

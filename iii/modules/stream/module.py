@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
+from iii.engine.adapters import Adapters
 from iii.engine.fanout import Fanout
 from iii.engine.module import FunctionRow, Module, ModuleApi
 from iii.modules.stream import shapes
 from iii.modules.stream.adapter import Announcer
-from iii.modules.stream.adapters.bridge import BridgeStreams
-from iii.modules.stream.adapters.redis import RedisStreams
 from iii.modules.stream.admission import Admission, GateTrigger
 from iii.modules.stream.config import StreamConfig
 from iii.modules.stream.peers import Peers
@@ -24,7 +23,6 @@ from iii.modules.stream.subscriptions import Subscriptions
 from iii.modules.stream.triggers import StreamTriggers
 from iii.modules.stream.watched import Watched
 from iii.storage.figures import show_file_size
-from iii.storage.kvstore import KvStore
 from iii.storage.store import Store
 from iii.tlsport import certificates
 
@@ -47,7 +45,11 @@ class StreamModule(Module):
 
     name = "iii-stream"
     config = StreamConfig
-    adapters = {"kv": KvStore, "redis": RedisStreams, "bridge": BridgeStreams}
+    adapters = Adapters(
+        kv="iii.storage.kvstore:KvStore",
+        redis="iii.modules.stream.adapters.redis:RedisStreams",
+        bridge="iii.modules.stream.adapters.bridge:BridgeStreams",
+    )
 
     def __init__(self, settings: StreamConfig) -> None:
         super().__init__(settings)
