@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest import TestCase
 
+from tests.support.signals import hang_up_counts
+
 ROOT = Path(__file__).parent.parent
 LIMIT_S = 30.0
 
@@ -117,6 +119,7 @@ class ProcessCase(TestCase):
                 stderr=output,
                 pass_fds=(writable,),
                 text=True,
+                preexec_fn=hang_up_counts,
             )
             os.close(writable)
             impatience = threading.Timer(LIMIT_S, process.kill)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.signals import hang_up_counts
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 20.0
 STOP_LIMIT_S = 15.0
@@ -166,6 +168,7 @@ class Engine:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=hang_up_counts,
             )
         self.starts += 1
         told = await self._ready(ready)
