@@ -29,7 +29,7 @@ listeners.tcp.1 = 127.0.0.1:{port}
 loopback_users = none
 log.console = false
 log.file.level = warning
-vm_memory_high_watermark.absolute = 512MB
+vm_memory_high_watermark.absolute = 2GB
 disk_free_limit.absolute = 1MB
 management_agent.disable_metrics_collector = true
 """
