@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import Certificate, PrivateCertificate, optionsForClientTLS
 
 from iii.checking import Fault
+from iii.dialling import endpoint_of
 from iii.errors import Code, StartError
 from iii.net import show_address
 
@@ -81,8 +81,8 @@ class Remote(Struct, frozen=True):
 
         :raises AddressError: a file can't be used
         """
-        host: Any = HostnameEndpoint(reactor, self.host.encode("idna"), self.port, timeout=limit_s)
-        return wrapClientTLS(self.tls(), host) if self.secure else host
+        tls = self.tls() if self.secure else None
+        return endpoint_of(reactor, self.host, self.port, limit_s, tls)
 
     def tls(self) -> Any:
         """Whom to trust, and who we are.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import platform
-import random
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +31,7 @@ from iii.bridge.calls import DEFAULT_TIMEOUT_S, Calls, Done
 from iii.bridge.errors import exception
 from iii.bridge.offers import OfferedTrigger, Offers, Run
 from iii.bridge.socket import Socket, SocketFactory
+from iii.dialling import retry_delay_s
 from iii.engine.clock import Timer
 from iii.engine.ids import next_id
 from iii.engine.invocations import ErrorBody, as_raw
@@ -45,8 +45,6 @@ log = Logger()
 CONNECT_LIMIT_S = 10.0
 PING_EVERY_S = 20.0
 SILENCE_LIMIT_S = 60.0
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 2.0
 #: How long a goodbye may take.
 LEAVE_S = 1.0
 #: Engines say at once who we are; one that doesn't is used all the same.
@@ -329,10 +327,9 @@ class Link:
                 reason=reason,
                 without=self._without,
             )
-        delay_s = min(FIRST_RETRY_S * 2.0 ** min(self._failures, 10), LONGEST_RETRY_S)
+        delay_s = retry_delay_s(self._failures)
         self._failures += 1
-        # Engines don't all come at once.
-        self._timer("retry", delay_s * (0.8 + 0.2 * random.random()), self._connect)
+        self._timer("retry", delay_s, self._connect)
 
     def _greet(self, hello: m.WorkerRegistered | None = None) -> None:
         """Say everything again, then what has waited.

@@ -8,12 +8,12 @@ consumers, unconfirmed messages) ends with it; who has something there is told b
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from iii.dialling import retry_delay_s
 from iii.engine.clock import Timer
 from iii.engine.module import ModuleApi
 from iii.errors import IIIError
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from iii.rabbitmq.protocol import Wire
 
 CONNECT_LIMIT_S = 5.0
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 2.0
 #: A goodbye that is not answered.
 GOODBYE_LIMIT_S = 1.0
 
@@ -159,8 +157,7 @@ class Link:
             ended.callback(None)
 
     def _schedule(self) -> None:
-        delay_s = min(FIRST_RETRY_S * 2.0 ** min(self._failures, 10), LONGEST_RETRY_S)
-        delay_s *= 0.8 + 0.2 * random.random()  # engines don't all come at once
+        delay_s = retry_delay_s(self._failures)
         self._failures += 1
         self._retry = self.clock.call_later(delay_s, self._try_again)
 

@@ -11,14 +11,14 @@ that can't be read is not repeated.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from msgspec import Struct
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS
 
+from iii.dialling import authority_in, endpoint_of
 from iii.errors import Code, StartError
 from iii.net import show_address
 
@@ -62,23 +62,17 @@ class Address(Struct, frozen=True):
         """
         if self.scheme == UNIX:
             return UNIXClientEndpoint(reactor, self.path, timeout=limit_s)
-        host: Any = HostnameEndpoint(reactor, self.host.encode("idna"), self.port, timeout=limit_s)
-        if self.scheme != TLS:
-            return host
-        options = optionsForClientTLS(self.host, trustRoot=self.authority())
-        return wrapClientTLS(options, host)
+        tls = None
+        if self.scheme == TLS:
+            tls = optionsForClientTLS(self.host, trustRoot=self.authority())
+        return endpoint_of(reactor, self.host, self.port, limit_s, tls)
 
     def authority(self) -> Certificate | None:
         """Whom to trust; None: those whom the system trusts.
 
         :raises StartError: the file can't be used
         """
-        if self.ca is None:
-            return None
-        try:
-            return Certificate.loadPEM(Path(self.ca).read_bytes())
-        except Exception as error:  # OpenSSL's own error class has no public name
-            raise _wrong(f"the file of ca= can't be used: {error}") from error
+        return authority_in(self.ca, _wrong)
 
 
 def parse_url(url: str) -> Address:

@@ -10,13 +10,13 @@ a word is noticed as well; one that leaves a command unanswered for too long is 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
+from iii.dialling import LONGEST_RETRY_S, retry_delay_s
 from iii.engine.clock import Timer
 from iii.engine.module import ModuleApi
 from iii.errors import Code, IIIError
@@ -31,8 +31,6 @@ CONNECT_LIMIT_S = 5.0
 COMMAND_LIMIT_S = 5.0
 #: A quiet connection is asked for a sign of life this often.
 PING_EVERY_S = 15.0
-FIRST_RETRY_S = 0.1
-LONGEST_RETRY_S = 2.0
 #: How often is looked whether a command is overdue.
 LOOK_EVERY_S = 1.0
 #: A Redis that was just started reads its files first; so long is waited at our start.
@@ -243,8 +241,7 @@ class Link:
             ended.callback(None)
 
     def _schedule(self) -> None:
-        delay_s = min(FIRST_RETRY_S * 2.0 ** min(self._failures, 10), LONGEST_RETRY_S)
-        delay_s *= 0.8 + 0.2 * random.random()  # engines don't all come at once
+        delay_s = retry_delay_s(self._failures)
         self._failures += 1
         self._retry = self._clock.call_later(delay_s, self._try_again)
 

@@ -26,6 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from iii.dialling import LONGEST_RETRY_S
 from iii.engine.clock import Clock, Timer
 from iii.engine.module import ModuleApi
 from iii.modules.cron.adapters.claim_scripts import (
@@ -40,7 +41,6 @@ from iii.modules.cron.adapters.claim_scripts import (
 from iii.modules.cron.adapters.claims import Again, Claim
 from iii.modules.cron.shapes import iso
 from iii.redis import Redis, RedisAway, RedisConfig, RedisError, Script, parse_url
-from iii.redis.link import LONGEST_RETRY_S
 
 log = Logger()
 

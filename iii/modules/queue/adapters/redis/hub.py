@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from iii.dialling import LONGEST_RETRY_S
 from iii.engine.module import ModuleApi
 from iii.modules.queue.adapters.redis.config import RedisQueueConfig
 from iii.modules.queue.adapters.redis.facts_scripts import (
@@ -34,7 +35,6 @@ from iii.modules.queue.adapters.redis.shelf_scripts import (
 )
 from iii.modules.queue.adapters.redis.work_script import WORK
 from iii.redis import Address, Redis, Script
-from iii.redis.link import LONGEST_RETRY_S
 
 if TYPE_CHECKING:
     from iii.redis.protocol import Part
